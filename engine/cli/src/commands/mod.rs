@@ -1,0 +1,61 @@
+//! One file a command, or a few that belong together.
+
+mod history;
+mod init;
+mod kinds;
+mod pipeline;
+mod run;
+mod serve;
+mod tables;
+
+use std::io::Write;
+
+use engine_table::Registry;
+
+use crate::Failure;
+use crate::arguments::Command;
+
+/// Does what the command asks; the result is the exit code.
+pub fn run(command: Command, registry: Registry) -> Result<u8, Failure> {
+    match command {
+        Command::Init { folder } => init::init(&folder),
+        Command::Check { pipeline, json } => pipeline::check(&pipeline, json, &registry),
+        Command::Plan { pipeline, selection, columns, json } => {
+            pipeline::plan(&pipeline, &selection, columns, json, &registry)
+        }
+        Command::Run { pipeline, selection, threads, fail_fast, json, report } => {
+            let options = run::Options { selection, threads, fail_fast, json, report };
+            run::run(&pipeline, options, &registry)
+        }
+        Command::Graph { pipeline, format } => pipeline::graph(&pipeline, format, &registry),
+        Command::Kinds { kind, json } => kinds::kinds(kind.as_deref(), json, &registry),
+        Command::Schema { kind } => kinds::schema(kind.as_deref(), &registry),
+        Command::Explain { code } => kinds::explain(&code),
+        Command::Runs { store, limit, json } => history::runs(&store, limit, json),
+        Command::Show { run, store, json } => history::show(&run, &store, json),
+        Command::Diff { before, after, store, json } => history::diff(&before, &after, &store, json),
+        Command::Peek { node, store, run, rows, json } => {
+            tables::peek(&node, &store, run.as_deref(), rows, json, &registry)
+        }
+        Command::Get { output, out, store, run } => tables::get(&output, &out, &store, run.as_deref(), &registry),
+        Command::Predict { bundle, input, out } => serve::predict(&bundle, &input, &out, &registry),
+        Command::Serve { bundle, host, port, max_rows, max_body_mib, timeout, threads } => {
+            let limits = serve::Limits { max_rows, max_body_mib, timeout, threads };
+            serve::serve(&bundle, (host, port).into(), limits, &registry)
+        }
+        Command::Render { pipeline } => pipeline::render(&pipeline, &registry),
+        Command::Docs { out } => kinds::docs(&out, &registry),
+    }
+}
+
+/// Prints a result to standard output. A reader that went away (`| head`) is no failure.
+pub fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Prints what is wrong, or worth knowing beside a result, to standard error.
+pub fn complain(text: &str) {
+    let mut out = std::io::stderr().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

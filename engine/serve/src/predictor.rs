@@ -1,0 +1,36 @@
+//! What the server needs of a deployment.
+
+use engine_table::deployment::Runner;
+use engine_table::{ColumnType, NodeError};
+use polars::prelude::DataFrame;
+
+/// A deployment, ready to predict. `engine-serve` knows nothing else of it.
+pub trait Predictor: Send + Sync + 'static {
+    /// The columns a client sends, in the order [`Predictor::predict`] takes them.
+    fn request(&self) -> &[ColumnType];
+
+    /// The columns a client is given.
+    fn response(&self) -> &[ColumnType];
+
+    /// The response columns of `rows`: same height, same order; row i depends on row i only.
+    ///
+    /// Called on plain threads on which polars runs alone, from several at once.
+    ///
+    /// # Errors
+    /// If a value does not allow it; the message names the column and the row in `rows` (from 0).
+    fn predict(&self, rows: &DataFrame) -> Result<DataFrame, NodeError>;
+}
+
+impl Predictor for Runner {
+    fn request(&self) -> &[ColumnType] {
+        Runner::request(self)
+    }
+
+    fn response(&self) -> &[ColumnType] {
+        Runner::response(self)
+    }
+
+    fn predict(&self, rows: &DataFrame) -> Result<DataFrame, NodeError> {
+        Runner::predict(self, rows)
+    }
+}

@@ -1,0 +1,3 @@
+//! Kinds that make a trained graph ready to be used elsewhere.
+
+pub mod bundle;

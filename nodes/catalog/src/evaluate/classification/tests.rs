@@ -1,0 +1,122 @@
+//! Tests of the kind on small rows whose scores can be worked out by hand.
+
+use engine_table::report::Section;
+use nodes_models::{Design, Logistic, LogisticOptions};
+use polars::prelude::df;
+
+use super::*;
+use crate::model::preparation::{Preparation, Standardise};
+use crate::model::trained::{Learner, ModelColumns, NamedPreparation, design};
+use engine_table::ColumnType;
+
+/// A model of two classes, `no` and `yes`, that says `yes` with more than one half where `x` is above 0.
+fn model() -> TrainedModel {
+    let x = [ColumnType::new("x", LogicalType::Float)];
+    let train = df!("x" => [-2.0, -1.0, 1.0, 2.0]).unwrap();
+    let preparation = Preparation::learn(&x, &train, Standardise::No).unwrap();
+    let inputs: Design = design(&preparation, &preparation.block(&train).unwrap(), 4).unwrap();
+    let (fitted, _) = Logistic::fit(&inputs, &[0, 0, 1, 1], 2, None, &LogisticOptions::default()).unwrap();
+    let target = ColumnType::new("y", LogicalType::Category);
+    let classes = Classes::new(vec!["no".into(), "yes".into()]);
+    let encoders = vec![NamedPreparation { name: "table".into(), preparation }];
+    TrainedModel::new(ModelColumns::new(&target, Some(&classes), encoders), Learner::Logistic(fitted))
+}
+
+fn train() -> DataFrame {
+    df!("y" => ["no", "no", "no", "yes"]).unwrap()
+}
+
+fn test() -> DataFrame {
+    df!(
+        "x" => [-3.0, -2.0, 2.0, 3.0, 1.0, 4.0],
+        "y" => [Some("no"), Some("no"), Some("yes"), Some("yes"), Some("maybe"), None]
+    )
+    .unwrap()
+}
+
+fn scored() -> Scored {
+    Scored::new(&model(), &train(), &test(), None).unwrap()
+}
+
+#[test]
+fn a_class_never_seen_is_named_and_counts_as_an_error() {
+    let scored = scored();
+    let warnings = scored.warnings();
+    assert!(warnings[0].starts_with("1 test rows have no `y`"), "{warnings:?}");
+    assert!(warnings[1].starts_with("the class `maybe` is in 1 test rows and in no train row"), "{warnings:?}");
+    let scores = metrics(&scored.scores(200, Seed::new(1), &Context::quiet()).unwrap());
+    // Four of five rows are right; the baseline says `no` for all and is right twice.
+    assert_eq!(scores["accuracy"].value, 0.8);
+    assert_eq!(scores["baseline.accuracy"].value, 0.4);
+    assert!((scores["difference.accuracy"].value - 0.4).abs() < 1e-12);
+    // `yes`, the rarer class of the train rows, is predicted thrice and rightly twice.
+    assert_eq!((scores["precision"].value, scores["recall"].value), (2.0 / 3.0, 1.0));
+    // `maybe` ranks below both rows of `yes`.
+    assert_eq!((scores["roc_auc"].value, scores["baseline.roc_auc"].value), (1.0, 0.5));
+}
+
+#[test]
+fn every_score_lies_in_its_interval_and_equal_seeds_give_equal_intervals() {
+    let scores = |seed| scored().scores(300, Seed::new(seed), &Context::quiet()).unwrap();
+    for score in scores(1) {
+        let (low, high) = (score.model.low.unwrap(), score.model.high.unwrap());
+        assert!(low <= score.model.value && score.model.value <= high, "{score:?}");
+    }
+    assert_eq!(scores(1), scores(1));
+    assert_ne!(scores(1), scores(2));
+}
+
+#[test]
+fn the_page_shows_all_classes_among_them_the_unseen_one() {
+    let scored = scored();
+    let page = page::page(&scored, &scored.scores(100, Seed::new(1), &Context::quiet()).unwrap());
+    let matrix = page.sections.iter().find_map(|section| match section {
+        Section::Matrix(matrix) => Some(matrix),
+        _ => None,
+    });
+    let matrix = matrix.unwrap();
+    assert_eq!(matrix.row_names, ["no", "yes", "maybe"]);
+    assert_eq!(matrix.counts, [[2, 0, 0], [0, 2, 0], [0, 1, 0]]);
+    let titles: Vec<&str> = page.sections.iter().map(title).collect();
+    let expected =
+        ["", "", "scores", "classes", "confusion matrix", "ROC curve", "precision and recall", "calibration"];
+    assert_eq!(titles, expected);
+    assert!(page.to_files().is_ok());
+}
+
+fn title(section: &Section) -> &str {
+    match section {
+        Section::Text { title, .. } => title,
+        Section::Table(table) => &table.title,
+        Section::Lines(lines) => &lines.title,
+        Section::Matrix(matrix) => &matrix.title,
+        Section::Bars(bars) => &bars.title,
+    }
+}
+
+#[test]
+fn test_rows_without_a_target_are_no_test_rows() {
+    let none = df!("x" => [1.0], "y" => [None::<&str>]).unwrap();
+    let error = Scored::new(&model(), &train(), &none, None).err().unwrap().to_string();
+    assert!(error.starts_with("none of the 1 test rows has a value of `y`"), "{error}");
+    let error = Scored::new(&model(), &train(), &none.clear(), None).err().unwrap().to_string();
+    assert!(error.starts_with("there is no test row to score"), "{error}");
+}
+
+#[test]
+fn the_positive_class_is_true_or_the_rarer_or_named() {
+    let classes = Classes::new(vec!["a".into(), "b".into()]);
+    let check = |named: Option<&str>, logical: LogicalType, rows: [u64; 2], expected: Option<u32>| {
+        assert_eq!(positive_class(named, &classes, &logical, &rows).unwrap(), expected);
+    };
+    check(None, LogicalType::Category, [3, 5], Some(0));
+    check(None, LogicalType::Category, [5, 3], Some(1));
+    check(None, LogicalType::Category, [4, 4], Some(1));
+    check(None, LogicalType::Bool, [3, 5], Some(1));
+    check(Some("a"), LogicalType::Category, [5, 3], Some(0));
+    let unknown = positive_class(Some("c"), &classes, &LogicalType::Category, &[1, 1]).unwrap_err();
+    assert!(unknown.to_string().contains("`a`, `b`"));
+    let three = Classes::new(vec!["a".into(), "b".into(), "c".into()]);
+    assert_eq!(positive_class(None, &three, &LogicalType::Category, &[1, 1, 1]).unwrap(), None);
+    assert!(positive_class(Some("a"), &three, &LogicalType::Category, &[1, 1, 1]).is_err());
+}

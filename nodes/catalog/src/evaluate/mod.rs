@@ -1,0 +1,6 @@
+//! Kinds that score models.
+
+pub mod classification;
+pub mod cross_validate;
+pub mod regression;
+mod sections;

@@ -1,0 +1,70 @@
+//! The diagnostics of kinds that train, score and apply models, with their pages.
+
+use engine_core::Code;
+
+/// There is no target, or several.
+pub static TARGET_MISSING: Code = Code {
+    name: "target.missing",
+    summary: "a trainer that does not know what to predict",
+    explanation: "A trainer predicts the column named by `target`, or the only column with the role `target`. \
+Give the column that role where it is ingested; with several such columns, name one.\n\n\
+```yaml\nloans: {uses: ingest.csv, with: {path: loans.csv, roles: {default: target}}}\n\
+risk:  {uses: train.multimodal, with: {target: default}, in: {encoders: [person]}}\n```",
+};
+
+/// The target has another role.
+pub static TARGET_ROLE: Code = Code {
+    name: "target.role",
+    summary: "a target without the role `target`",
+    explanation: "What is to be predicted must be marked where it is ingested, not only where it is predicted: \
+selectors leave a target out, and the plan follows every column computed from it, so that none of them reaches a \
+model's inputs.\n\n\
+```yaml\nwith: {path: loans.csv, roles: {default: target}}\n```",
+};
+
+/// The target's type does not say what to learn, or cannot be learnt.
+pub static TARGET_TASK: Code = Code {
+    name: "target.task",
+    summary: "a target whose type does not fit the task, or fits two",
+    explanation: "With `task: auto`, a bool, category or text target makes a classification and a float target a \
+regression. Whole numbers may be either (a class number, a count), so an int target needs `task: classification` or \
+`task: regression`. Other types cannot be predicted; `clean.cast` or `extract.columns` makes a column that can.",
+};
+
+/// A model's column cannot become numbers.
+pub static MODEL_COLUMN: Code = Code {
+    name: "model.column",
+    summary: "a column of a type or with gaps that a model cannot read as numbers",
+    explanation: "A model over table columns reads `int`, `float`, `bool`, `category` and `tensor` columns.\n\n\
+- Text, images and sound have encoders of their own; a text column of few values is a category: say so with `types:` \
+where it is ingested, or with `clean.cast`.\n\
+- A time becomes numbers with `extract.columns` (a year, a month, days since).\n\
+- A number may not be missing: `clean.impute` fills gaps, and can add an indicator column that says where they were. \
+A missing category needs no filling: it is read as an unknown value.",
+};
+
+/// A table to be predicted lacks what the model reads.
+pub static MODEL_TABLE: Code = Code {
+    name: "model.table",
+    summary: "a table that does not have the columns the model was trained on",
+    explanation: "`predict.table` reads the same columns, with the same types, that the model's encoders read in \
+training. Put the table through the same nodes, or give the node a list of tables that have the columns together.",
+};
+
+/// Options of an evaluation that do not fit the model.
+pub static EVALUATE_MODEL: Code = Code {
+    name: "evaluate.model",
+    summary: "an evaluation of another sort of model",
+    explanation: "`evaluate.classification` scores models that predict a class, `evaluate.regression` models that \
+predict a number. The trainer decides which by the target's type and its option `task`.",
+};
+
+/// A cross-validation without folds.
+pub static EVALUATE_FOLDS: Code = Code {
+    name: "evaluate.folds",
+    summary: "a cross-validation with no `split.folds` above it",
+    explanation: "`evaluate.cross_validate` runs everything between the nearest `split.folds` and the scores once for \
+each fold. Put `split.folds` in the place of the other split.\n\n\
+```yaml\nfolds: {uses: split.folds, with: {folds: 5}, in: loans}\n\
+...\nscores: {uses: evaluate.cross_validate, in: quality}\n```",
+};

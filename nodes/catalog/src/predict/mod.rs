@@ -1,0 +1,3 @@
+//! Kinds that apply models.
+
+pub mod table;

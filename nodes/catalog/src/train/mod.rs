@@ -1,0 +1,4 @@
+//! Kinds that train.
+
+pub mod logistic;
+pub mod multimodal;

@@ -1,0 +1,537 @@
+//! The kind `train.multimodal`: encoders, a fusion and a head, trained together.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use engine_core::{ArtifactKind, NumericClass, Part, Progress, Role, Serving, Unit};
+use engine_table::report::{Axis, Cell, LinesSection, Mark, ReportPage, Section, Series, TableSection, Tone};
+use engine_table::{
+    Arity, At, ColumnType, Context, Cpus, Describe, EncoderType, Files, InputPort, InputTypes, ModelType, NodeError,
+    OPTION_INVALID, OutputPort, PortType, Prediction, Problem, Read, Reduce, ReduceInputs, Reduction, RowFilter,
+};
+use nodes_models::{
+    ClassWeights, Cpu, EncoderConfig, Examples, FusionConfig, HeadConfig, Model, ModelConfig, NamedEncoder,
+    OptimiserName, Stopped, Targets, Task, TrainingOptions, TrainingReport,
+};
+use polars::prelude::DataFrame;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::encode::table::{Declaration, MODALITY};
+use crate::model::codes::MODEL_COLUMN;
+use crate::model::preparation::{Preparation, Standardise};
+use crate::model::rows;
+use crate::model::target::{Classes, TaskOption, labels, target_of, values};
+use crate::model::trained::{Learner, ModelColumns, NamedPreparation, TrainedModel};
+
+/// Trains encoders, a fusion of what they give, and a head, together, to predict the target.
+///
+/// Each node on `encoders` is one modality. Their vectors are joined by the fusion, and the head turns the joined vector
+/// into a probability for each class, or into a number. The loss is the cross-entropy, or the squared error of the
+/// target in standard deviations.
+///
+/// It learns from the train rows. With validation rows it keeps the weights of the epoch with the lowest validation
+/// loss, and stops when that has not become lower for a while. Rows without a target are left out. A column with the role
+/// `weight` says how much each row counts in the loss. Equal rows, options and seed give the same model, bit for bit, on
+/// any number of threads.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MultimodalOptions {
+    /// The column to predict; by default the only one with the role `target`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+
+    /// Whether the target is a class or a number; `auto` goes by its type.
+    #[serde(default)]
+    pub task: TaskOption,
+
+    /// How the encoders' vectors are joined; `concat` puts them side by side.
+    #[serde(default)]
+    pub fusion: FusionConfig,
+
+    /// The layers between the joined vector and the prediction.
+    #[serde(default)]
+    pub head: HeadConfig,
+
+    /// What turns gradients into steps.
+    #[serde(default)]
+    pub optimizer: OptimiserName,
+
+    /// The length of a step, above 0.
+    #[serde(default = "default_learning_rate")]
+    #[schemars(range(min = 0.0))]
+    pub learning_rate: f64,
+
+    /// How many rows make one step.
+    #[serde(default = "default_batch_size")]
+    #[schemars(range(min = 1))]
+    pub batch_size: usize,
+
+    /// How many times the train rows are gone through at most.
+    #[serde(default = "default_epochs")]
+    #[schemars(range(min = 1))]
+    pub epochs: usize,
+
+    /// The penalty on large weights, as a part of the gradient: l2 / 2 times the sum of their squares.
+    #[serde(default)]
+    #[schemars(range(min = 0.0))]
+    pub l2: f64,
+
+    /// By how much `adamw` shrinks the weights each step, in units of the learning rate; 0.01 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0))]
+    pub weight_decay: Option<f64>,
+
+    /// The share of its last step that `sgd` keeps, at least 0 and less than 1.
+    #[serde(default = "default_momentum")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub momentum: f64,
+
+    /// The largest length a gradient may have; longer ones are cut to it. Without it none is cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0))]
+    pub gradient_clip: Option<f64>,
+
+    /// When to stop before the last epoch.
+    #[serde(default)]
+    pub early_stopping: EarlyStopping,
+
+    /// How much the rows of each class count.
+    #[serde(default)]
+    pub class_weight: ClassWeight,
+
+    /// The share of each row's class that is spread over all classes, at least 0 and less than 1.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub label_smoothing: f64,
+}
+
+/// When training stops before the last epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub struct EarlyStopping {
+    /// After how many epochs without a lower validation loss it stops; `null` for never.
+    #[serde(default = "default_patience")]
+    #[schemars(range(min = 1))]
+    pub patience: Option<usize>,
+}
+
+impl Default for EarlyStopping {
+    fn default() -> Self {
+        EarlyStopping { patience: default_patience() }
+    }
+}
+
+/// How much the rows of each class count in the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum ClassWeight {
+    /// Every row the same.
+    #[default]
+    None,
+    /// Every class the same in total, so that rare classes count more a row.
+    Balanced,
+}
+
+impl ClassWeight {
+    /// As the model's options have it.
+    pub(crate) fn to_weights(self) -> ClassWeights {
+        match self {
+            ClassWeight::None => ClassWeights::Equal,
+            ClassWeight::Balanced => ClassWeights::Balanced,
+        }
+    }
+}
+
+fn default_learning_rate() -> f64 {
+    TrainingOptions::default().learning_rate
+}
+
+fn default_batch_size() -> usize {
+    TrainingOptions::default().batch_size
+}
+
+fn default_epochs() -> usize {
+    TrainingOptions::default().epochs
+}
+
+fn default_momentum() -> f64 {
+    TrainingOptions::default().momentum
+}
+
+fn default_patience() -> Option<usize> {
+    TrainingOptions::default().patience
+}
+
+const ENCODERS: &str = "encoders";
+
+/// The kind `train.multimodal`.
+pub struct Multimodal {
+    options: MultimodalOptions,
+    training: TrainingOptions,
+}
+
+impl Describe for Multimodal {
+    const KIND: &'static str = "train.multimodal";
+    const VERSION: u32 = 1;
+    const EXAMPLE: &'static str = r"fuseline: 1
+name: risk
+nodes:
+  loans:
+    uses: ingest.csv
+    with: {path: loans.csv, schema: {age: int, job: category, amount: float, default: bool}, roles: {default: target}}
+  split: {uses: split.random, with: {shares: {train: 0.7, validation: 0.15, test: 0.15}}, in: loans}
+  scaled: {uses: encode.standardize, with: {columns: [age, amount]}, in: split}
+  person: {uses: encode.table, with: {columns: [age, job]}, in: scaled}
+  loan: {uses: encode.table, with: {columns: [amount], hidden: [16]}, in: scaled}
+  risk:
+    uses: train.multimodal
+    with: {target: default, fusion: {architecture: concat}, epochs: 40, class_weight: balanced}
+    in: {encoders: [person, loan]}
+  quality: {uses: evaluate.classification, in: risk}
+";
+    const SERVING: Serving = Serving::Refuse;
+    const NUMERICS: NumericClass = NumericClass::Kernel;
+    const RANDOM: bool = true;
+    const CPUS: Cpus = Cpus::All;
+    type Options = MultimodalOptions;
+
+    fn inputs() -> Vec<InputPort> {
+        vec![InputPort::new(ENCODERS, ArtifactKind::Encoder, Arity::Many)]
+    }
+
+    fn outputs() -> Vec<OutputPort> {
+        vec![OutputPort::of(ArtifactKind::Model), OutputPort::of(ArtifactKind::Report)]
+    }
+
+    fn new(options: MultimodalOptions) -> Result<Self, Vec<Problem>> {
+        let training = training_options(&options);
+        // The message of the model's own check names the option; the two names that differ are mended here.
+        let invalid = |message: String| {
+            vec![Problem::error(&OPTION_INVALID, At::Node, message.replace("`patience`", "`early_stopping.patience`"))]
+        };
+        training.check().map_err(|error| invalid(error.to_string()))?;
+        if !(0.0..1.0).contains(&options.head.dropout) {
+            let message = format!("`dropout` is {}, and takes at least 0 and less than 1", options.head.dropout);
+            return Err(vec![Problem::error(&OPTION_INVALID, At::Option("/head/dropout".to_owned()), message)]);
+        }
+        Ok(Multimodal { options, training })
+    }
+}
+
+fn training_options(options: &MultimodalOptions) -> TrainingOptions {
+    TrainingOptions {
+        epochs: options.epochs,
+        batch_size: options.batch_size,
+        learning_rate: options.learning_rate,
+        optimiser: options.optimizer,
+        l2: options.l2,
+        weight_decay: options.weight_decay,
+        momentum: options.momentum,
+        gradient_clip: options.gradient_clip,
+        patience: options.early_stopping.patience,
+        class_weights: options.class_weight.to_weights(),
+        label_smoothing: options.label_smoothing,
+        huber_delta: None,
+    }
+}
+
+impl Reduce for Multimodal {
+    fn infer(&self, inputs: &InputTypes) -> Result<Reduction, Vec<Problem>> {
+        let table = inputs.table(ENCODERS);
+        let mut problems = Vec::new();
+        let mut reads: Vec<String> = Vec::new();
+        for encoder in inputs.encoders(ENCODERS) {
+            if encoder.modality != MODALITY {
+                problems.push(unknown_modality(encoder));
+            }
+            reads.extend(encoder.reads.iter().cloned());
+        }
+        reads.sort_unstable();
+        reads.dedup();
+        let target = target_of(table, self.options.target.as_deref(), self.options.task);
+        let (target, prediction) = match target {
+            Ok(found) => found,
+            Err(problem) => {
+                problems.push(problem);
+                return Err(problems);
+            }
+        };
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let columns = learnt_columns(&reads, &target, table.with_role(Role::Weight).next());
+        let read = |part| Read::new(ENCODERS, RowFilter::Part(part), columns.clone());
+        let model = ModelType { prediction, target, reads };
+        Ok(Reduction {
+            reads: vec![read(Part::Train), read(Part::Validation)],
+            outputs: BTreeMap::from([
+                ("model".to_owned(), PortType::Model(model)),
+                ("report".to_owned(), PortType::Report),
+            ]),
+        })
+    }
+
+    fn run(&self, inputs: &ReduceInputs, context: &Context) -> Result<BTreeMap<String, Files>, NodeError> {
+        let table = inputs.types.table(ENCODERS);
+        let (target, prediction) = target_of(table, self.options.target.as_deref(), self.options.task)
+            .map_err(|problem| NodeError::Failed(problem.message))?;
+        let weight = table.with_role(Role::Weight).next();
+        let train = Learnt::new(rows::train(inputs, ENCODERS)?, &target, weight, "train", context)?;
+        let validation = match rows::validation(inputs, ENCODERS)? {
+            Some(rows) => Some(Learnt::new(rows, &target, weight, "validation", context)?),
+            None => None,
+        };
+        let declared = inputs.types.encoders(ENCODERS).into_iter().map(declared).collect::<Result<Vec<_>, _>>()?;
+        let trained = self.train(&declared, &target, prediction, &train, validation.as_ref(), context)?;
+        Ok(BTreeMap::from([
+            ("model".to_owned(), trained.model.to_files()?),
+            ("report".to_owned(), page(&target.name, &trained, train.left_out).to_files()?),
+        ]))
+    }
+}
+
+fn unknown_modality(encoder: &EncoderType) -> Problem {
+    let EncoderType { node, modality, architecture, .. } = encoder;
+    let message = format!("`{node}` is an encoder of {modality} ({architecture}), which this trainer cannot build");
+    Problem::error(&MODEL_COLUMN, At::Input(ENCODERS.to_owned()), message).help("`encode.table` gives one it can")
+}
+
+/// The columns a trainer is given: the model's inputs, the target, the weights.
+pub(crate) fn learnt_columns(reads: &[String], target: &ColumnType, weight: Option<&ColumnType>) -> Vec<String> {
+    let mut columns = reads.to_vec();
+    columns.push(target.name.clone());
+    columns.extend(weight.map(|weight| weight.name.clone()));
+    columns
+}
+
+/// An encoder as its node declared it.
+fn declared(encoder: &EncoderType) -> Result<(String, Declaration), NodeError> {
+    let declaration = serde_json::from_value(encoder.config.clone())
+        .map_err(|error| NodeError::Failed(format!("the encoder `{}` cannot be built: {error}", encoder.node)))?;
+    Ok((encoder.node.clone(), declaration))
+}
+
+/// Rows to learn from: those with a target.
+pub(crate) struct Learnt {
+    /// The rows.
+    pub(crate) rows: DataFrame,
+    /// How much each counts; `None` if all count the same.
+    pub(crate) weights: Option<Vec<f64>>,
+    /// How many rows have no target.
+    pub(crate) left_out: usize,
+}
+
+impl Learnt {
+    /// The rows of `frame` that have a target; warns of the others.
+    ///
+    /// # Errors
+    /// If none has one, or a weight is missing.
+    pub(crate) fn new(
+        frame: &DataFrame,
+        target: &ColumnType,
+        weight: Option<&ColumnType>,
+        part: &str,
+        context: &Context,
+    ) -> Result<Learnt, NodeError> {
+        let (rows, left_out) = rows::with_value(frame, &target.name)?;
+        if left_out > 0 {
+            let (name, of) = (&target.name, frame.height());
+            context.progress.warning(&format!("{left_out} of {of} {part} rows have no `{name}` and are left out"));
+        }
+        if rows.height() == 0 {
+            return Err(NodeError::Failed(format!(
+                "there is no {part} row with a value of `{}`; look at the shares of the split",
+                target.name
+            )));
+        }
+        let weights = match weight {
+            Some(weight) if rows.column(&weight.name).is_ok_and(|column| column.null_count() > 0) => {
+                let message =
+                    format!("the weight column `{}` has missing values; fill them with `clean.impute`", weight.name);
+                return Err(NodeError::Failed(message));
+            }
+            Some(weight) => Some(values(&rows, &weight.name)?),
+            None => None,
+        };
+        Ok(Learnt { rows, weights, left_out })
+    }
+
+    /// The classes that occur.
+    ///
+    /// # Errors
+    /// If there is only one.
+    pub(crate) fn classes(&self, target: &ColumnType) -> Result<Classes, NodeError> {
+        let labels = labels(&self.rows, &target.name, &target.logical)?;
+        let classes = Classes::of(labels.iter().map(AsRef::as_ref), &target.logical);
+        match classes.names() {
+            [only] => Err(NodeError::Failed(format!(
+                "all {} train rows have the `{}` `{only}`, so there is nothing to tell apart",
+                self.rows.height(),
+                target.name
+            ))),
+            _ => Ok(classes),
+        }
+    }
+
+    /// The rows whose class is among `classes`, with its number; of a regression, all rows with their values. Rows of
+    /// other classes can stand in validation rows only; they say nothing of how well the known ones are told apart.
+    fn targets(&self, target: &ColumnType, classes: Option<&Classes>) -> Result<(Vec<bool>, Targets), NodeError> {
+        let Some(classes) = classes else {
+            let values = values(&self.rows, &target.name)?;
+            return Ok((vec![true; values.len()], Targets::Values(values)));
+        };
+        let labels = labels(&self.rows, &target.name, &target.logical)?;
+        let numbers: Vec<Option<u32>> = labels.iter().map(|label| classes.number(label)).collect();
+        let known = numbers.iter().map(Option::is_some).collect();
+        Ok((known, Targets::Classes(numbers.into_iter().flatten().collect())))
+    }
+
+    /// What a model learns from: `columns` as numbers, and the targets.
+    fn examples(
+        &self,
+        columns: &ModelColumns,
+        target: &ColumnType,
+        classes: Option<&Classes>,
+    ) -> Result<Examples, NodeError> {
+        let (known, targets) = self.targets(target, classes)?;
+        let all = known.iter().all(|known| *known);
+        let rows = if all { self.rows.clone() } else { filtered(&self.rows, &known)? };
+        let keep =
+            |weights: &Vec<f64>| weights.iter().zip(&known).filter(|(_, known)| **known).map(|(w, _)| *w).collect();
+        Ok(Examples { inputs: columns.inputs(&rows)?, targets, weights: self.weights.as_ref().map(keep) })
+    }
+}
+
+fn filtered(rows: &DataFrame, kept: &[bool]) -> Result<DataFrame, NodeError> {
+    let mask: polars::prelude::BooleanChunked = kept.iter().copied().collect();
+    rows.filter(&mask).map_err(NodeError::failed)
+}
+
+/// A model and how it became one.
+struct Trained {
+    model: TrainedModel,
+    report: TrainingReport,
+    task: Task,
+    parameters: usize,
+}
+
+impl Multimodal {
+    fn train(
+        &self,
+        declared: &[(String, Declaration)],
+        target: &ColumnType,
+        prediction: Prediction,
+        train: &Learnt,
+        validation: Option<&Learnt>,
+        context: &Context,
+    ) -> Result<Trained, NodeError> {
+        let classes = match prediction {
+            Prediction::Class => Some(train.classes(target)?),
+            Prediction::Value => None,
+        };
+        let task = match &classes {
+            Some(classes) => Task::Classification { classes: classes.len() },
+            None => Task::Regression { outputs: 1 },
+        };
+        let (mut preparations, mut encoders) = (Vec::new(), Vec::new());
+        for (name, declaration) in declared {
+            let preparation = Preparation::learn(&declaration.columns(), &train.rows, Standardise::No)?;
+            let config = declaration.config(preparation.numbers(), preparation.codes());
+            encoders.push(NamedEncoder { name: name.clone(), encoder: EncoderConfig::Table(config) });
+            preparations.push(NamedPreparation { name: name.clone(), preparation });
+        }
+        let columns = ModelColumns::new(target, classes.as_ref(), preparations);
+        let examples = train.examples(&columns, target, classes.as_ref())?;
+        let validation = match validation {
+            Some(rows) => Some(rows.examples(&columns, target, classes.as_ref())?).filter(|rows| rows.inputs.rows > 0),
+            None => None,
+        };
+        let config =
+            ModelConfig { encoders, fusion: self.options.fusion.clone(), head: self.options.head.clone(), task };
+        let seed = context.seed.value();
+        let mut model = Model::new(&Cpu::default(), config, seed).map_err(NodeError::failed)?;
+        let mut watch = |progress: nodes_models::Progress<'_>| watch(progress, self.options.epochs, context);
+        let report = nodes_models::train(&mut model, &examples, validation.as_ref(), &self.training, seed, &mut watch)
+            .map_err(
+                |error| if context.cancel.is_cancelled() { NodeError::Cancelled } else { NodeError::failed(error) },
+            )?;
+        let parameters = model.parameter_count();
+        let model = TrainedModel::new(columns, Learner::Network(Box::new(model)));
+        Ok(Trained { model, report, task, parameters })
+    }
+}
+
+/// Tells the engine how far training is, and the training whether to go on.
+fn watch(progress: nodes_models::Progress<'_>, epochs: usize, context: &Context) -> ControlFlow<()> {
+    if let nodes_models::Progress::Epoch(epoch) = progress {
+        let mut values = BTreeMap::from([("train_loss".to_owned(), epoch.train_loss)]);
+        values.extend(epoch.validation_loss.map(|loss| ("validation_loss".to_owned(), loss)));
+        let (done, total) = (epoch.epoch as u64, Some(epochs as u64));
+        context.progress.progress(Progress { done, total, unit: Unit::Epochs, values });
+    }
+    if context.cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
+/// The training as a page: curves and the choices that data made.
+fn page(target: &str, trained: &Trained, left_out: usize) -> ReportPage {
+    let Trained { report, task, parameters, .. } = trained;
+    let mut page = ReportPage::new(format!("training of {target}"));
+    let mut paragraphs = vec![match report.stopped {
+        Stopped::Completed => format!("Training went through all {} epochs.", report.epochs.len()),
+        Stopped::Patience => {
+            format!("Training stopped after epoch {}, as the validation loss became no lower.", report.epochs.len())
+        }
+    }];
+    let validated = report.epochs.iter().any(|epoch| epoch.validation_loss.is_some());
+    paragraphs.push(if validated {
+        format!("The model has the weights of epoch {}, the one with the lowest validation loss.", report.best_epoch)
+    } else {
+        "There were no validation rows, so the model has the weights of the last epoch.".to_owned()
+    });
+    if left_out > 0 {
+        paragraphs.push(format!("{left_out} train rows without a target were left out."));
+    }
+    page.sections.push(Section::Text { title: String::new(), tone: Tone::Note, paragraphs });
+    page.sections.push(Section::Lines(curves(report, *task)));
+    page.sections.push(Section::Table(sizes(trained, *parameters)));
+    page
+}
+
+fn curves(report: &TrainingReport, task: Task) -> LinesSection {
+    let unit = match task {
+        Task::Classification { .. } => "cross-entropy, nats",
+        Task::Regression { .. } => "squared error, standard deviations of the target",
+    };
+    let train = report.epochs.iter().map(|epoch| (epoch.epoch as f64, epoch.train_loss)).collect();
+    let validation: Vec<(f64, f64)> =
+        report.epochs.iter().filter_map(|epoch| Some((epoch.epoch as f64, epoch.validation_loss?))).collect();
+    let mut series = vec![Series { name: "train".to_owned(), mark: Mark::Line, points: train }];
+    if !validation.is_empty() {
+        series.push(Series { name: "validation".to_owned(), mark: Mark::Line, points: validation });
+    }
+    LinesSection {
+        title: "loss by epoch".to_owned(),
+        note: "The train loss is taken during the epoch and with dropout, the validation loss after it and without."
+            .to_owned(),
+        x: Axis::new("epoch"),
+        y: Axis::new(format!("loss ({unit})")),
+        series,
+    }
+}
+
+fn sizes(trained: &Trained, parameters: usize) -> TableSection {
+    let mut rows = vec![vec![Cell::text("parameters"), Cell::Count(parameters as u64)]];
+    for encoder in &trained.model.columns().encoders {
+        let inputs = encoder.preparation.numbers() + encoder.preparation.codes().len();
+        rows.push(vec![Cell::text(format!("inputs of {}", encoder.name)), Cell::Count(inputs as u64)]);
+    }
+    TableSection {
+        title: "size".to_owned(),
+        note: String::new(),
+        columns: vec![String::new(), "count".to_owned()],
+        rows,
+    }
+}

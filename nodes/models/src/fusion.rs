@@ -1,0 +1,44 @@
+//! Fusion: the outputs of the encoders become one vector.
+
+use nodes_kernels::{InputGradient, KernelError, Matrix, Tape, concat};
+
+use crate::ModelDevice;
+use crate::config::{FusionArchitecture, FusionConfig};
+
+/// A fusion of encoder outputs of known widths.
+#[derive(Debug, Clone)]
+pub(crate) enum Fusion {
+    Concat { width: usize },
+}
+
+impl Fusion {
+    pub(crate) fn new(config: &FusionConfig, widths: &[usize]) -> Self {
+        match config.architecture {
+            FusionArchitecture::Concat => Fusion::Concat { width: widths.iter().sum() },
+        }
+    }
+
+    /// How wide the joined vector is.
+    pub(crate) fn width(&self) -> usize {
+        match self {
+            Fusion::Concat { width } => *width,
+        }
+    }
+
+    /// Shapes: part i `(rows, width i)`; result `(rows, width)`.
+    pub(crate) fn forward<D: ModelDevice, T: Tape<f32, D> + 'static>(
+        &self,
+        device: &D,
+        mut parts: Vec<Matrix<f32, D, T>>,
+    ) -> Result<Matrix<f32, D, T>, KernelError> {
+        match self {
+            Fusion::Concat { .. } => match parts.pop() {
+                // A single vector is its own concatenation.
+                Some(only) if parts.is_empty() => Ok(only),
+                last => {
+                    concat(device, parts.into_iter().chain(last).map(|part| (part, InputGradient::Needed)).collect())
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Whole-program tests: the contracts of the house, held from outside.
+#![allow(clippy::unwrap_used, reason = "a test's own helpers fail as the test does")]
+
+mod architecture;
+mod command_line;
+mod contracts;
+mod diagnostics;
+mod kinds;
+mod look_alike;
+mod process;
+mod random_edits;
+mod workshop;
