@@ -15,6 +15,7 @@
 //!
 //! It knows no plan and no kind: keys are given to it, and what a record means is for `engine-plan` to say.
 
+mod blobs;
 mod claims;
 mod connections;
 mod database;

@@ -45,7 +45,7 @@ impl Objects {
         self.layout.object(digest).exists()
     }
 
-    fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
+    pub(crate) fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
         let path = self.layout.object(&digest);
         // A file that stands there already is trusted only if its content is right: else it is written over.
@@ -66,7 +66,7 @@ impl Objects {
         Ok(digest)
     }
 
-    fn read(&self, digest: &Digest) -> Result<Arc<[u8]>, StoreError> {
+    pub(crate) fn read(&self, digest: &Digest) -> Result<Arc<[u8]>, StoreError> {
         let path = self.layout.object(digest);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -105,7 +105,7 @@ impl Objects {
     }
 
     /// Moves a damaged file out of the way, so that its task is a miss and makes it anew.
-    fn set_aside(&self, digest: &Digest) {
+    pub(crate) fn set_aside(&self, digest: &Digest) {
         let path = self.layout.object(digest);
         let aside = self.layout.temporary().join(format!("damaged-{digest}"));
         lock(&self.verified).remove(digest);

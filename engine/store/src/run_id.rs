@@ -5,16 +5,29 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine_core::Hasher;
 
-/// A new id, as in `20261123-190305-412-9f3ac1`: UTC date, time, milliseconds, and six digits of chance.
-pub(crate) fn new_run_id() -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
+/// The id of a run and when it began.
+pub(crate) struct RunId {
+    /// As in `20261123-190305-412-9f3ac1`: UTC date, time, milliseconds, and six digits of chance.
+    pub(crate) id: String,
+    /// The same milliseconds, since 1970.
+    pub(crate) started_ms: u64,
+}
+
+/// A new id, later than every other of this process: two runs of one millisecond are told apart by the clock's next
+/// one, so that ids sort in the order in which runs began.
+pub(crate) fn new_run_id() -> RunId {
+    static LAST_MS: AtomicU64 = AtomicU64::new(0);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX - 1);
+    let after = |last: u64| Some(now.max(last + 1));
+    let last = LAST_MS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after).unwrap_or_default();
+    let started_ms = now.max(last + 1);
     let chance = Hasher::new("fuseline.run.v1")
         .field(&since.as_nanos().to_le_bytes())
         .field(&std::process::id().to_le_bytes())
-        .field(&COUNT.fetch_add(1, Ordering::Relaxed).to_le_bytes())
+        .field(&started_ms.to_le_bytes())
         .finish();
-    format!("{}-{}", timestamp(since.as_millis()), &chance.to_string()[..6])
+    RunId { id: format!("{}-{}", timestamp(started_ms.into()), &chance.to_string()[..6]), started_ms }
 }
 
 /// `20261123-190305-412` for milliseconds since 1970.
@@ -59,9 +72,8 @@ mod tests {
 
     #[test]
     fn ids_differ_and_sort_by_time() {
-        let ids: Vec<String> = (0..1000).map(|_| new_run_id()).collect();
-        let unique: std::collections::BTreeSet<&String> = ids.iter().collect();
-        assert_eq!(unique.len(), 1000);
-        assert!(ids.windows(2).all(|pair| pair[0][..19] <= pair[1][..19]));
+        let ids: Vec<RunId> = (0..1000).map(|_| new_run_id()).collect();
+        assert!(ids.windows(2).all(|pair| pair[0].id < pair[1].id && pair[0].started_ms < pair[1].started_ms));
+        assert!(ids.iter().all(|run| run.id.starts_with(&timestamp(run.started_ms.into()))));
     }
 }

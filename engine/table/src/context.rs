@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine_core::{Progress, Seed};
 
-use crate::{NodeError, ServingSlice};
+use crate::{Blobs, NoBlobs, NodeError, ServingSlice};
 
 /// A token that says when to stop; checked per chunk, batch and epoch.
 #[derive(Debug, Clone, Default)]
@@ -80,6 +80,8 @@ pub struct Context {
     pub progress: Arc<dyn ProgressSink>,
     /// Values of declared environment names that are secret; opened by [`Context::secret`] only.
     pub secrets: Arc<BTreeMap<String, String>>,
+    /// Where images and sound are kept.
+    pub blobs: Arc<dyn Blobs>,
     /// For a sink that asked for it: what a deployment needs.
     pub serving: Option<Arc<ServingSlice>>,
 }
@@ -94,6 +96,7 @@ impl Context {
             cancel: Cancel::new(),
             progress: Arc::new(NoProgress),
             secrets: Arc::default(),
+            blobs: Arc::new(NoBlobs),
             serving: None,
         }
     }

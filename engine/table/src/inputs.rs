@@ -7,7 +7,7 @@ use engine_core::Part;
 use polars::prelude::DataFrame;
 use serde::{Deserialize, Serialize};
 
-use crate::{ColumnType, EncoderType, Files, ModelType, NodeError, PortType, TableType};
+use crate::{Blobs, ColumnType, EncoderType, Files, ModelType, NoBlobs, NodeError, PortType, TableType};
 
 /// The types bound to one input port.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,9 +130,16 @@ pub struct ReduceInputs {
     pub types: InputTypes,
     /// By port.
     pub ports: BTreeMap<String, PortInput>,
+    /// The bytes behind image and audio cells.
+    pub blobs: Arc<dyn Blobs>,
 }
 
 impl ReduceInputs {
+    /// Inputs without images or sound.
+    pub fn new(types: InputTypes, ports: BTreeMap<String, PortInput>) -> ReduceInputs {
+        ReduceInputs { types, ports, blobs: Arc::new(NoBlobs) }
+    }
+
     /// The rows of `port` that `infer` asked for with `filter`.
     ///
     /// # Errors

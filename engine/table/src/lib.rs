@@ -8,6 +8,7 @@
 //! It knows no YAML, no store, no particular kind and no machine learning.
 
 mod artifact;
+mod blobs;
 mod chunking;
 mod column_digest;
 mod columns;
@@ -27,6 +28,7 @@ mod solo;
 mod types;
 
 pub use artifact::Files;
+pub use blobs::{Blobs, MemoryBlobs, NoBlobs};
 pub use chunking::{ChunkKeys, ChunkRule, Chunker};
 pub use column_digest::column_digest;
 pub use columns::{COLUMN_NONE, COLUMN_ROLE, COLUMN_UNKNOWN, Columns};

@@ -316,6 +316,7 @@ impl Workshop<'_> {
             cancel: attempt.cancel.clone(),
             progress: attempt.progress.clone(),
             secrets: self.secrets_of(task),
+            blobs: self.store.blobs(),
             serving: None,
         };
         match (&task.work, &task.bound.node) {

@@ -188,7 +188,7 @@ fn side_inputs(step: &ServingStep, table: &TableType) -> ReduceInputs {
         ports.insert(artifact.port.clone(), PortInput { artifacts: vec![files], rows: BTreeMap::new() });
     }
     types.0.entry(TABLE.to_owned()).or_insert_with(|| PortTypes { artifacts: Vec::new(), table: Some(table.clone()) });
-    ReduceInputs { types, ports }
+    ReduceInputs::new(types, ports)
 }
 
 fn in_words(problems: &[Problem]) -> String {

@@ -264,7 +264,7 @@ mod tests {
     fn a_value_that_does_not_fit_is_named_or_made_missing() {
         let frame = df!["a" => [Some("1"), None, Some("x")]].unwrap();
         let apply = |json| {
-            let side = ReduceInputs { types: InputTypes::default(), ports: BTreeMap::new() };
+            let side = ReduceInputs::new(InputTypes::default(), BTreeMap::new());
             kind(json).prepare(&side).unwrap().apply(&frame)
         };
         let message = apply(serde_json::json!({"columns": {"a": "int"}})).unwrap_err().to_string();

@@ -320,7 +320,7 @@ mod tests {
         let kind = kind(serde_json::json!({ "new": text }));
         let inputs = InputTypes::of_table(table());
         let change = kind.infer(&inputs).unwrap();
-        let side = ReduceInputs { types: inputs, ports: BTreeMap::new() };
+        let side = ReduceInputs::new(inputs, BTreeMap::new());
         let read = rows.select(change.reads.iter().map(String::as_str)).unwrap();
         let found = kind.prepare(&side)?.apply(&read)?;
         engine_table::check_frame(&found, &[change.writes[0].column.clone()]).unwrap();
@@ -371,7 +371,7 @@ mod tests {
         let kind = kind(serde_json::json!({"a": "n + 1", "b": "cast(word as int)"}));
         let inputs = InputTypes::of_table(table());
         let read = rows().select(kind.infer(&inputs).unwrap().reads).unwrap();
-        let function = kind.prepare(&ReduceInputs { types: inputs, ports: BTreeMap::new() }).unwrap();
+        let function = kind.prepare(&ReduceInputs::new(inputs, BTreeMap::new())).unwrap();
         assert!(function.apply(&read).unwrap_err().to_string().starts_with("row 1, column `b`"));
         assert_eq!(function.apply(&read.slice(2, 1)).unwrap().width(), 2);
     }

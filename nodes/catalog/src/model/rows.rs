@@ -52,7 +52,7 @@ mod tests {
         let rows = [(Part::Train, train), (Part::Validation, validation)]
             .map(|(part, rows)| (RowFilter::Part(part), rows.clone()));
         let port = PortInput { artifacts: Vec::new(), rows: BTreeMap::from(rows) };
-        ReduceInputs { types: InputTypes::default(), ports: BTreeMap::from([("table".to_owned(), port)]) }
+        ReduceInputs::new(InputTypes::default(), BTreeMap::from([("table".to_owned(), port)]))
     }
 
     #[test]

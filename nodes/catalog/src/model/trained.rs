@@ -279,7 +279,7 @@ pub(crate) mod tests {
             BTreeMap::from([(RowFilter::Part(Part::Train), train), (RowFilter::Part(Part::Validation), validation)]);
         let types = InputTypes(BTreeMap::from([(port.to_owned(), PortTypes { artifacts, table: Some(table()) })]));
         let ports = BTreeMap::from([(port.to_owned(), PortInput { artifacts: Vec::new(), rows })]);
-        ReduceInputs { types, ports }
+        ReduceInputs::new(types, ports)
     }
 
     fn trained_by(kind: &dyn Reduce, inputs: &ReduceInputs, seed: u64) -> BTreeMap<String, Files> {

@@ -312,7 +312,7 @@ mod tests {
         let files = Arc::new(multimodal(1).to_files().unwrap());
         let artifacts = vec![NamedFiles { node: "risk".into(), files }];
         let port = PortInput { artifacts, rows: BTreeMap::new() };
-        let side = ReduceInputs { types: InputTypes::default(), ports: BTreeMap::from([(MODEL.to_owned(), port)]) };
+        let side = ReduceInputs::new(InputTypes::default(), BTreeMap::from([(MODEL.to_owned(), port)]));
         Table::new(serde_json::from_str(options).unwrap()).ok().unwrap().prepare(&side)
     }
 

@@ -40,7 +40,7 @@ fn run(query: &str) -> DataFrame {
     let change = kind.infer(&types).unwrap();
     let read = frame().select(change.reads()[0].columns.iter().map(String::as_str)).unwrap();
     let port = PortInput { artifacts: Vec::new(), rows: BTreeMap::from([(RowFilter::All, read)]) };
-    let inputs = ReduceInputs { types, ports: BTreeMap::from([("table".to_owned(), port)]) };
+    let inputs = ReduceInputs::new(types, BTreeMap::from([("table".to_owned(), port)]));
     let WholeRows::New(found) = kind.run(&inputs, &Context::quiet()).unwrap() else { panic!("new rows") };
     let WholeType::New { writes, .. } = change else { panic!("new rows") };
     let columns: Vec<ColumnType> = writes.into_iter().map(|written| written.column).collect();
