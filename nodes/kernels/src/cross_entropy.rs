@@ -1,14 +1,10 @@
 //! Softmax and cross-entropy of integer classes, as one operation that keeps only the gradient of the logits.
 
-use dfdx::shapes::HasShape;
-use dfdx::tensor::{Cpu, CpuError, PutTape, SplitTape, Tape};
-use dfdx::tensor_ops::{Device, ReshapeTo};
-use rayon::prelude::*;
+use dfdx::tensor::Tape;
+use dfdx::tensor_ops::Device;
 
-use crate::error::check_size;
-use crate::reduction::{ROW_BLOCK, row_sum};
-use crate::tape::GradientSlot;
-use crate::{Buffer, Buffers, Element, KernelError, Matrix, Scalar};
+use crate::reduction::row_sum;
+use crate::{Element, KernelError, LossTargets, Matrix, MultimodalLossKernel, Scalar, multimodal_loss};
 
 /// What the logits are compared with, and how rows count.
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,95 +57,14 @@ pub fn cross_entropy<E, D, T>(
 ) -> Result<Scalar<E, D, T>, KernelError>
 where
     E: Element,
-    D: CrossEntropyKernel<E> + Device<E>,
+    D: MultimodalLossKernel<E> + Device<E>,
     T: Tape<E, D> + 'static,
 {
-    let (logits, mut tape) = logits.try_contiguous().map_err(KernelError::device)?.split_tape();
-    let &(rows, columns) = logits.shape();
-    check_size("cross_entropy", "classes", rows, targets.classes.len())?;
-    check_size("cross_entropy", "row weights", rows, targets.row_weights.map_or(rows, <[f64]>::len))?;
-    check_size("cross_entropy", "class weights", columns, targets.class_weights.map_or(columns, <[f64]>::len))?;
-    for (row, &code) in targets.classes.iter().enumerate() {
-        if code as usize >= columns {
-            return Err(KernelError::Code { operation: "cross_entropy", row, column: 0, code, cardinality: columns });
-        }
-    }
-    let shares = shares(rows, targets.total_weight(), |row| targets.weight(row));
-
-    let device = logits.device().clone();
-    let LossAndGradient { loss, gradient } = device
-        .read(&logits)
-        .and_then(|values| device.cross_entropy(columns, values, targets.classes, &shares, targets.label_smoothing))
-        .map_err(KernelError::device)?;
-    let output = device.tensor_of(loss, ()).map_err(KernelError::device)?;
-    if T::OWNS_TAPE {
-        let (logits_slot, output_slot) = (GradientSlot::of(&logits), GradientSlot::of(&output));
-        tape.add_backward_op(move |gradients| {
-            let factor = output_slot.take_or_zeros(gradients)?;
-            let mut gathered = logits_slot.take_or_zeros(gradients)?;
-            device.add_scaled(&mut gathered, &gradient, &factor)?;
-            logits_slot.put(gradients, gathered)
-        });
-    }
-    Ok(output.put_tape(tape))
+    multimodal_loss::single("cross_entropy", logits, LossTargets::Classes(targets))
 }
 
-/// Each row's weight as a share of the total; zeros if there is none.
-pub(crate) fn shares<E: Element>(rows: usize, total: f64, weight: impl Fn(usize) -> f64) -> Vec<E> {
-    (0..rows).map(|row| E::of(if total == 0.0 { 0.0 } else { weight(row) / total })).collect()
-}
-
-/// A loss, one number, and its gradient by what it was computed from.
-#[derive(Debug)]
-pub struct LossAndGradient<B> {
-    /// The loss.
-    pub loss: B,
-    /// The gradient.
-    pub gradient: B,
-}
-
-/// What a device supplies for [`cross_entropy`].
-pub trait CrossEntropyKernel<E: Element>: Buffers<E> {
-    /// The sum over the rows of `share · loss` and its gradient by the logits.
-    ///
-    /// Shapes: `logits` `(rows, columns)`; `classes`, checked, and `shares` `(rows,)`. A row of share zero gets zeros.
-    ///
-    /// # Errors
-    /// The device's own error.
-    fn cross_entropy(
-        &self,
-        columns: usize,
-        logits: Buffer<E, Self>,
-        classes: &[u32],
-        shares: &[E],
-        label_smoothing: f64,
-    ) -> Result<LossAndGradient<Buffer<E, Self>>, Self::Err>;
-}
-
-impl<E: Element> CrossEntropyKernel<E> for Cpu {
-    fn cross_entropy(
-        &self,
-        columns: usize,
-        mut logits: Buffer<E, Self>,
-        classes: &[u32],
-        shares: &[E],
-        label_smoothing: f64,
-    ) -> Result<LossAndGradient<Buffer<E, Self>>, CpuError> {
-        let blocks: Vec<f64> = logits
-            .par_chunks_mut((columns * ROW_BLOCK).max(1))
-            .zip(classes.par_chunks(ROW_BLOCK))
-            .zip(shares.par_chunks(ROW_BLOCK))
-            .map(|((logits, classes), shares)| {
-                let rows = logits.chunks_exact_mut(columns).zip(classes).zip(shares);
-                rows.map(|((row, &class), &share)| row_loss(row, class as usize, share, label_smoothing)).sum()
-            })
-            .collect();
-        Ok(LossAndGradient { loss: self.upload(vec![E::of(blocks.into_iter().sum())])?, gradient: logits })
-    }
-}
-
-/// The row's share of the loss; the logits are overwritten with their gradient.
-fn row_loss<E: Element>(row: &mut [E], class: usize, share: E, label_smoothing: f64) -> f64 {
+/// The row's share of the loss; the logits are overwritten with their gradient, times `weight`.
+pub(crate) fn row_loss<E: Element>(row: &mut [E], class: usize, share: E, weight: E, label_smoothing: f64) -> f64 {
     if share == E::ZERO {
         row.fill(E::ZERO);
         return 0.0;
@@ -165,12 +80,13 @@ fn row_loss<E: Element>(row: &mut [E], class: usize, share: E, label_smoothing: 
         *value = (*value - largest).exp();
     }
     let sum = row_sum(row);
-    let factor = share / sum;
-    let everywhere = share * E::of(label_smoothing / count);
+    let slope = share * weight;
+    let factor = slope / sum;
+    let everywhere = slope * E::of(label_smoothing / count);
     for value in row.iter_mut() {
         *value = *value * factor - everywhere;
     }
-    row[class] -= share * E::of(1.0 - label_smoothing);
+    row[class] -= slope * E::of(1.0 - label_smoothing);
     share.to_double() * (sum.to_double().ln() - target - label_smoothing / count * sum_of_logits)
 }
 
@@ -178,6 +94,7 @@ fn row_loss<E: Element>(row: &mut [E], class: usize, share: E, label_smoothing: 
 mod tests {
     use super::*;
     use crate::check::*;
+    use dfdx::tensor::PutTape;
     use proptest::prelude::*;
 
     fn loss_and_gradient(logits: &[f64], columns: usize, targets: CrossEntropy<'_>) -> (f64, Vec<f64>) {

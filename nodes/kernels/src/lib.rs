@@ -25,6 +25,7 @@ mod finish;
 mod layer_norm;
 mod linear;
 pub mod matrix;
+mod multimodal_loss;
 mod optimiser;
 mod parameter;
 pub mod reduction;
@@ -36,16 +37,20 @@ mod check;
 
 pub use buffers::{Buffer, Buffers, Matrix, Scalar, Vector, matrix_from, values_of};
 pub use concat::{ConcatKernel, concat};
-pub use cross_entropy::{CrossEntropy, CrossEntropyKernel, LossAndGradient, cross_entropy};
+pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use element::Element;
 pub use embedding::{Codes, EmbeddingKernel, embed};
 pub use error::KernelError;
 pub use finish::{Activation, Dropout, Finish};
 pub use layer_norm::{LayerNormGradients, LayerNormKept, LayerNormKernel, layer_norm};
 pub use linear::{LinearGradients, LinearKernel, LinearShape, linear};
+pub use multimodal_loss::{
+    HeadLoss, HeadRows, LossHead, LossTargets, LossesAndGradients, MultimodalLoss, MultimodalLossKernel,
+    multimodal_loss,
+};
 pub use optimiser::{Optimiser, OptimiserKernel, OptimiserSettings, Rule, StepSizes};
 pub use parameter::{Parameter, Regularised, Trainable};
-pub use regression_loss::{RegressionLoss, RegressionLossKernel, Residual, regression_loss};
+pub use regression_loss::{RegressionLoss, Residual, regression_loss};
 pub use tape::InputGradient;
 
 pub use dfdx::shapes::Shape;
@@ -59,8 +64,7 @@ pub trait Kernels<E: Element>:
     + EmbeddingKernel<E>
     + ConcatKernel<E>
     + LayerNormKernel<E>
-    + CrossEntropyKernel<E>
-    + RegressionLossKernel<E>
+    + MultimodalLossKernel<E>
     + OptimiserKernel<E>
 {
 }
@@ -71,8 +75,7 @@ impl<E: Element, D> Kernels<E> for D where
         + EmbeddingKernel<E>
         + ConcatKernel<E>
         + LayerNormKernel<E>
-        + CrossEntropyKernel<E>
-        + RegressionLossKernel<E>
+        + MultimodalLossKernel<E>
         + OptimiserKernel<E>
 {
 }

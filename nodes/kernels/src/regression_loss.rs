@@ -1,15 +1,9 @@
 //! Squared and Huber losses of numeric targets, as one operation that keeps only the gradient of the predictions.
 
-use dfdx::shapes::HasShape;
-use dfdx::tensor::{Cpu, CpuError, PutTape, SplitTape, Tape};
-use dfdx::tensor_ops::{Device, ReshapeTo};
-use rayon::prelude::*;
+use dfdx::tensor::Tape;
+use dfdx::tensor_ops::Device;
 
-use crate::cross_entropy::{LossAndGradient, shares};
-use crate::error::check_size;
-use crate::reduction::ROW_BLOCK;
-use crate::tape::GradientSlot;
-use crate::{Buffer, Buffers, Element, KernelError, Matrix, Scalar};
+use crate::{Element, KernelError, LossTargets, Matrix, MultimodalLossKernel, Scalar, multimodal_loss};
 
 /// What a residual d = prediction - target costs.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -55,78 +49,20 @@ pub fn regression_loss<E, D, T>(
 ) -> Result<Scalar<E, D, T>, KernelError>
 where
     E: Element,
-    D: RegressionLossKernel<E> + Device<E>,
+    D: MultimodalLossKernel<E> + Device<E>,
     T: Tape<E, D> + 'static,
 {
-    let (predictions, mut tape) = predictions.try_contiguous().map_err(KernelError::device)?.split_tape();
-    let &(rows, columns) = predictions.shape();
-    check_size("regression_loss", "targets", rows * columns, loss.targets.len())?;
-    check_size("regression_loss", "row weights", rows, loss.row_weights.map_or(rows, <[f64]>::len))?;
-    let weight = |row: usize| loss.row_weights.map_or(1.0, |weights| weights[row]);
-    let total = (0..rows).map(weight).sum::<f64>() * columns as f64;
-    let shares = shares(rows, total, weight);
-
-    let device = predictions.device().clone();
-    let LossAndGradient { loss: value, gradient } = device
-        .read(&predictions)
-        .and_then(|values| device.regression_loss(columns, values, loss.targets, &shares, loss.residual))
-        .map_err(KernelError::device)?;
-    let output = device.tensor_of(value, ()).map_err(KernelError::device)?;
-    if T::OWNS_TAPE {
-        let (predictions_slot, output_slot) = (GradientSlot::of(&predictions), GradientSlot::of(&output));
-        tape.add_backward_op(move |gradients| {
-            let factor = output_slot.take_or_zeros(gradients)?;
-            let mut gathered = predictions_slot.take_or_zeros(gradients)?;
-            device.add_scaled(&mut gathered, &gradient, &factor)?;
-            predictions_slot.put(gradients, gathered)
-        });
-    }
-    Ok(output.put_tape(tape))
+    multimodal_loss::single("regression_loss", predictions, LossTargets::Values(loss))
 }
 
-/// What a device supplies for [`regression_loss`].
-pub trait RegressionLossKernel<E: Element>: Buffers<E> {
-    /// The sum over the rows of `share · Σ cost` and its gradient by the predictions.
-    ///
-    /// Shapes: `predictions` and `targets` `(rows, columns)`, `shares` `(rows,)`. A row of share zero gets zeros.
-    ///
-    /// # Errors
-    /// The device's own error.
-    fn regression_loss(
-        &self,
-        columns: usize,
-        predictions: Buffer<E, Self>,
-        targets: &[E],
-        shares: &[E],
-        residual: Residual,
-    ) -> Result<LossAndGradient<Buffer<E, Self>>, Self::Err>;
-}
-
-impl<E: Element> RegressionLossKernel<E> for Cpu {
-    fn regression_loss(
-        &self,
-        columns: usize,
-        mut predictions: Buffer<E, Self>,
-        targets: &[E],
-        shares: &[E],
-        residual: Residual,
-    ) -> Result<LossAndGradient<Buffer<E, Self>>, CpuError> {
-        let block = (columns * ROW_BLOCK).max(1);
-        let blocks: Vec<f64> = predictions
-            .par_chunks_mut(block)
-            .zip(targets.par_chunks(block))
-            .zip(shares.par_chunks(ROW_BLOCK))
-            .map(|((predictions, targets), shares)| {
-                let rows = predictions.chunks_exact_mut(columns).zip(targets.chunks_exact(columns)).zip(shares);
-                rows.map(|((predictions, targets), &share)| row_loss(predictions, targets, share, residual)).sum()
-            })
-            .collect();
-        Ok(LossAndGradient { loss: self.upload(vec![E::of(blocks.into_iter().sum())])?, gradient: predictions })
-    }
-}
-
-/// The row's share of the loss; the predictions are overwritten with their gradient.
-fn row_loss<E: Element>(predictions: &mut [E], targets: &[E], share: E, residual: Residual) -> f64 {
+/// The row's share of the loss; the predictions are overwritten with their gradient, times `weight`.
+pub(crate) fn row_loss<E: Element>(
+    predictions: &mut [E],
+    targets: &[E],
+    share: E,
+    weight: E,
+    residual: Residual,
+) -> f64 {
     if share == E::ZERO {
         predictions.fill(E::ZERO);
         return 0.0;
@@ -142,7 +78,7 @@ fn row_loss<E: Element>(predictions: &mut [E], targets: &[E], share: E, residual
             Residual::Huber { .. } => (0.5 * difference * difference, difference),
         };
         sum += cost;
-        *prediction = share * E::of(slope);
+        *prediction = share * weight * E::of(slope);
     }
     share.to_double() * sum
 }
@@ -151,6 +87,7 @@ fn row_loss<E: Element>(predictions: &mut [E], targets: &[E], share: E, residual
 mod tests {
     use super::*;
     use crate::check::*;
+    use dfdx::tensor::PutTape;
     use proptest::prelude::*;
 
     fn loss_and_gradient(predictions: &[f64], columns: usize, loss: RegressionLoss<'_, f64>) -> (f64, Vec<f64>) {
