@@ -15,7 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("engine-exec", &["engine-core", "engine-table", "engine-spec", "engine-store", "engine-plan"]),
     ("engine-report", &["engine-core", "engine-table", "engine-spec", "engine-store", "engine-plan", "engine-exec"]),
     ("engine-serve", &["engine-core", "engine-table", "engine-spec", "engine-store", "engine-plan", "engine-exec"]),
-    ("nodes-media", &["engine-core", "engine-table"]),
+    ("nodes-media", &[]),
     ("nodes-kernels", &[]),
     ("nodes-models", &["nodes-kernels"]),
     ("nodes-catalog", &["engine-core", "engine-table", "nodes-media", "nodes-models"]),
