@@ -430,7 +430,7 @@ impl Reduce for Train {
         reads.sort();
         reads.dedup();
         let columns: Vec<String> = reads.iter().chain([&self.0.target]).cloned().collect();
-        let model = ModelType { prediction: Prediction::Value, target, reads };
+        let model = ModelType::new(Prediction::Value, target, reads);
         Ok(Reduction {
             reads: vec![
                 Read::new("encoders", RowFilter::Part(Part::Train), &columns),

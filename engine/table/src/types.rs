@@ -192,6 +192,19 @@ pub struct ModelType {
     pub target: ColumnType,
     /// The columns it reads to predict, in order.
     pub reads: Vec<String>,
+    /// Its encoders, by node, if each has a head of its own beside the joint one; empty for every other model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modalities: Vec<String>,
+    /// Whether a row may lack everything the model reads, and is then given what is most frequent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_lack_evidence: bool,
+}
+
+impl ModelType {
+    /// A model with one head, which reads something of every row.
+    pub fn new(prediction: Prediction, target: ColumnType, reads: Vec<String>) -> ModelType {
+        ModelType { prediction, target, reads, modalities: Vec::new(), may_lack_evidence: false }
+    }
 }
 
 /// The type on an edge.

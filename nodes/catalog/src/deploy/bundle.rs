@@ -155,11 +155,11 @@ mod tests {
             model_inputs: vec![StepInput::Request],
             model_reads: Read::new("model", RowFilter::All, reads),
         };
-        let model = ModelType {
-            prediction: Prediction::Class,
-            target: ColumnType::new("default", LogicalType::Category).with_role(Role::Target),
-            reads: reads.map(str::to_owned).to_vec(),
-        };
+        let model = ModelType::new(
+            Prediction::Class,
+            ColumnType::new("default", LogicalType::Category).with_role(Role::Target),
+            reads.map(str::to_owned).to_vec(),
+        );
         (deployment(&slice, &model, &files).unwrap(), files)
     }
 

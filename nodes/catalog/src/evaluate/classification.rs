@@ -5,24 +5,25 @@ mod page;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use engine_core::{ArtifactKind, LogicalType, NumericClass, Part, Progress, Seed, Serving, Unit};
+use engine_core::{ArtifactKind, LogicalType, NumericClass, Part, Seed, Serving};
 use engine_table::{
-    Arity, At, Context, Describe, Files, InputPort, InputTypes, NodeError, OutputPort, PortType, Prediction, Problem,
-    Read, Reduce, ReduceInputs, Reduction, RowFilter,
+    Arity, Context, Describe, Files, InputPort, InputTypes, NodeError, OutputPort, Prediction, Problem, Reduce,
+    ReduceInputs, Reduction, RowFilter,
 };
 use polars::prelude::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::scored::{MODEL, ScoredOn, ToScore, default_resamples, step};
 use super::sections::{Compared, artifacts, compared, metrics, with_differences};
-use crate::model::codes::EVALUATE_MODEL;
 use crate::model::rows::with_value;
 use crate::model::target::{Classes, labels};
 use crate::model::trained::{Predicted, TrainedModel};
 use crate::scores::bootstrap;
 use crate::scores::classification::{NAMES, Outcomes, Scorer};
 
-/// Scores a model that predicts classes on the test rows, beside a trivial baseline on the same rows.
+/// Scores a model that predicts classes on the test rows, beside a trivial baseline on the same rows; with `on` on the
+/// validation rows.
 ///
 /// The scores are accuracy, balanced accuracy, F1 (macro, micro, weighted), log loss, Brier score, area under the ROC
 /// curve and average precision; for two classes also precision, recall and F1 of the positive class. They are defined
@@ -31,15 +32,19 @@ use crate::scores::classification::{NAMES, Outcomes, Scorer};
 ///
 /// The baseline knows nothing but how frequent each class is in the train rows: it predicts the most frequent one, with
 /// the frequencies as probabilities. Every score, the baseline's (`baseline.NAME`) and the difference between the two
-/// (`difference.NAME`) have 95 % intervals from resampling the test rows. Only if the interval of a difference leaves
-/// out 0 is the model better or worse than the baseline beyond the chance of the test rows.
+/// (`difference.NAME`) have 95 % intervals from resampling the scored rows. Only if the interval of a difference leaves
+/// out 0 is the model better or worse than the baseline beyond the chance of these rows.
 ///
-/// A test row of a class that the train rows do not have counts as an error, and the class is named. Test rows without a
+/// A scored row of a class that the train rows do not have counts as an error, and the class is named. Rows without a
 /// target are left out. Every row counts the same, whatever its weight. The report shows the scores, precision, recall,
 /// F1 and support of each class, the confusion matrix, and the ROC, precision-recall and calibration curves.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClassificationOptions {
+    /// Which rows are scored.
+    #[serde(default)]
+    pub on: ScoredOn,
+
     /// Of two classes the one that matters: precision, recall, F1, both areas and the curves are about it. By default
     /// `true`, or the class that is rarer in the train rows; of equally frequent ones the second by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,14 +55,6 @@ pub struct ClassificationOptions {
     #[schemars(range(min = 100, max = 100_000))]
     pub resamples: usize,
 }
-
-/// How many resamples an evaluation makes unless told otherwise.
-pub(super) fn default_resamples() -> usize {
-    1000
-}
-
-/// The port of the model.
-pub(super) const MODEL: &str = "model";
 
 /// The kind `evaluate.classification`.
 pub struct Classification {
@@ -97,56 +94,20 @@ nodes:
 
 impl Reduce for Classification {
     fn infer(&self, inputs: &InputTypes) -> Result<Reduction, Vec<Problem>> {
-        scored(inputs, Prediction::Class, "evaluate.regression")
+        self.options.on.reduction(inputs, Prediction::Class, "evaluate.regression")
     }
 
     fn run(&self, inputs: &ReduceInputs, context: &Context) -> Result<BTreeMap<String, Files>, NodeError> {
         let model = TrainedModel::load(&inputs.artifact(MODEL)?.files)?;
-        let test = inputs.rows(MODEL, RowFilter::Part(Part::Test))?;
         let train = inputs.rows(MODEL, RowFilter::Part(Part::Train))?;
-        let scored = Scored::new(&model, train, test, self.options.positive.as_deref())?;
+        let to_score = self.options.on.rows(inputs, &model.columns().target)?;
+        let scored = Scored::new(&model, train, &to_score, self.options.positive.as_deref())?;
         for warning in scored.warnings() {
             context.progress.warning(&warning);
         }
         let scores = scored.scores(self.options.resamples, context.seed, context)?;
         artifacts(&metrics(&scores), &page::page(&scored, &scores))
     }
-}
-
-/// What an evaluation of a model that predicts `prediction` reads and gives; `other` is the kind for other models.
-pub(super) fn scored(inputs: &InputTypes, prediction: Prediction, other: &str) -> Result<Reduction, Vec<Problem>> {
-    let model = inputs.model(MODEL);
-    if model.prediction != prediction {
-        let what = match model.prediction {
-            Prediction::Class => "a class",
-            Prediction::Value => "a number",
-        };
-        let message = format!("the model predicts {what} (`{}`), which this kind does not score", model.target.name);
-        let problem = Problem::error(&EVALUATE_MODEL, At::Input(MODEL.to_owned()), message);
-        return Err(vec![problem.label(format!("predicts {what}")).help(format!("use `{other}`"))]);
-    }
-    let target = &model.target.name;
-    let test = model.reads.iter().chain([target]);
-    Ok(Reduction {
-        reads: vec![
-            Read::new(MODEL, RowFilter::Part(Part::Test), test),
-            Read::new(MODEL, RowFilter::Part(Part::Train), [target]),
-        ],
-        outputs: BTreeMap::from([("metrics".to_owned(), PortType::Metrics), ("report".to_owned(), PortType::Report)]),
-    })
-}
-
-/// The test rows that have a target; an error if there are none.
-pub(super) fn test_rows(test: &DataFrame, target: &str) -> Result<(DataFrame, usize), NodeError> {
-    let (rows, left_out) = with_value(test, target)?;
-    if rows.height() > 0 {
-        return Ok((rows, left_out));
-    }
-    let found = match test.height() {
-        0 => "there is no test row to score".to_owned(),
-        all => format!("none of the {all} test rows has a value of `{target}`"),
-    };
-    Err(NodeError::Failed(format!("{found}; give the split a share of test rows with targets")))
 }
 
 /// A class that the train rows do not have.
@@ -156,8 +117,9 @@ struct Unseen {
     rows: u64,
 }
 
-/// Test rows with what the model and the baseline say of them.
+/// Rows with what the model and the baseline say of them.
 struct Scored {
+    part: Part,
     target: String,
     /// The classes of the model, then those it has never seen.
     names: Vec<String>,
@@ -175,20 +137,20 @@ impl Scored {
     fn new(
         model: &TrainedModel,
         train: &DataFrame,
-        test: &DataFrame,
+        to_score: &ToScore,
         positive: Option<&str>,
     ) -> Result<Scored, NodeError> {
         let (target, logical) = (&model.columns().target, &model.columns().logical);
+        let rows = &to_score.rows;
         let classes = model
             .classes()
             .ok_or_else(|| NodeError::Failed("the model predicts a number; use `evaluate.regression`".to_owned()))?;
         let (train, _) = with_value(train, target)?;
         let frequencies = frequencies(&labels(&train, target, logical)?, classes);
-        let (rows, left_out) = test_rows(test, target)?;
-        let Predicted::Probabilities(probabilities) = model.predict(&rows)? else {
+        let Predicted::Probabilities(probabilities) = model.predict(rows)? else {
             return Err(NodeError::Failed("the model predicts a number; use `evaluate.regression`".to_owned()));
         };
-        let (truth, unseen) = truth(&labels(&rows, target, logical)?, classes, logical);
+        let (truth, unseen) = truth(&labels(rows, target, logical)?, classes, logical);
         let positive = positive_class(positive, classes, logical, &frequencies)?;
         let known = classes.len();
         let outcomes = Outcomes::new(known, known + unseen.len(), truth, probabilities);
@@ -196,6 +158,7 @@ impl Scored {
         let majority = crate::scores::classification::most_probable(&shares);
         let names = classes.names().iter().cloned().chain(unseen.iter().map(|class| class.name.clone())).collect();
         Ok(Scored {
+            part: to_score.part,
             target: target.clone(),
             names,
             unseen,
@@ -203,20 +166,20 @@ impl Scored {
             model: outcomes,
             majority: (classes.names()[majority].clone(), shares[majority]),
             positive,
-            left_out,
+            left_out: to_score.left_out,
         })
     }
 
     /// What a person should read of these rows.
     fn warnings(&self) -> Vec<String> {
+        let Scored { part, target, left_out, .. } = self;
         let mut warnings = Vec::new();
-        if self.left_out > 0 {
-            let target = &self.target;
-            warnings.push(format!("{} test rows have no `{target}` and are left out", self.left_out));
+        if *left_out > 0 {
+            warnings.push(format!("{left_out} {part} rows have no `{target}` and are left out"));
         }
         for Unseen { name, rows } in &self.unseen {
             warnings.push(format!(
-                "the class `{name}` is in {rows} test rows and in no train row, so the model cannot predict it; each of \
+                "the class `{name}` is in {rows} {part} rows and in no train row, so the model cannot predict it; each of \
                  these rows counts as an error"
             ));
         }
@@ -236,16 +199,6 @@ impl Scored {
         let once = vec![1; rows];
         Ok(compared(&NAMES, &model.scores(&once), &baseline.scores(&once), &intervals))
     }
-}
-
-/// Tells the engine how far the resampling is; stops if the task is cancelled.
-pub(super) fn step(done: usize, resamples: usize, context: &Context) -> Result<(), NodeError> {
-    context.cancel.check()?;
-    if done.is_multiple_of(100) {
-        let (done, total) = (done as u64, Some(resamples as u64));
-        context.progress.progress(Progress { done, total, unit: Unit::Steps, values: BTreeMap::new() });
-    }
-    Ok(())
 }
 
 /// How many train rows each class of the model has.

@@ -3,4 +3,5 @@
 pub mod classification;
 pub mod cross_validate;
 pub mod regression;
+mod scored;
 mod sections;

@@ -12,7 +12,7 @@ use polars::prelude::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::classification::{MODEL, default_resamples, scored, step, test_rows};
+use super::scored::{MODEL, ScoredOn, ToScore, default_resamples, step};
 use super::sections::{self, Compared, artifacts, compared, metrics, with_differences};
 use crate::model::rows::with_value;
 use crate::model::target::values;
@@ -20,21 +20,26 @@ use crate::model::trained::{Predicted, TrainedModel};
 use crate::scores::bootstrap;
 use crate::scores::regression::{AGAINST_MEAN, NAMES, Scorer, median};
 
-/// Scores a model that predicts numbers on the test rows, beside a trivial baseline on the same rows.
+/// Scores a model that predicts numbers on the test rows, beside a trivial baseline on the same rows; with `on` on the
+/// validation rows.
 ///
 /// The scores are the root mean squared error, the mean absolute error, R², the mean squared error and the median
 /// absolute error, defined as in scikit-learn.
 ///
 /// The baseline predicts one number for every row: the mean of the train rows where squares are scored (`rmse`, `mse`,
 /// `r2`), their median where absolute errors are. Every score, the baseline's (`baseline.NAME`) and the difference
-/// between the two (`difference.NAME`) have 95 % intervals from resampling the test rows. Only if the interval of a
-/// difference leaves out 0 is the model better or worse than the baseline beyond the chance of the test rows.
+/// between the two (`difference.NAME`) have 95 % intervals from resampling the scored rows. Only if the interval of a
+/// difference leaves out 0 is the model better or worse than the baseline beyond the chance of these rows.
 ///
-/// Test rows without a target are left out. Every row counts the same, whatever its weight. The report shows the scores,
+/// Rows without a target are left out. Every row counts the same, whatever its weight. The report shows the scores,
 /// the truth by prediction, and the errors by prediction.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RegressionOptions {
+    /// Which rows are scored.
+    #[serde(default)]
+    pub on: ScoredOn,
+
     /// How many resamples the intervals come from.
     #[serde(default = "default_resamples")]
     #[schemars(range(min = 100, max = 100_000))]
@@ -81,14 +86,13 @@ nodes:
 
 impl Reduce for Regression {
     fn infer(&self, inputs: &InputTypes) -> Result<Reduction, Vec<Problem>> {
-        scored(inputs, Prediction::Value, "evaluate.classification")
+        self.options.on.reduction(inputs, Prediction::Value, "evaluate.classification")
     }
 
     fn run(&self, inputs: &ReduceInputs, context: &Context) -> Result<BTreeMap<String, Files>, NodeError> {
         let model = TrainedModel::load(&inputs.artifact(MODEL)?.files)?;
-        let test = inputs.rows(MODEL, RowFilter::Part(Part::Test))?;
         let train = inputs.rows(MODEL, RowFilter::Part(Part::Train))?;
-        let scored = Scored::new(&model, train, test)?;
+        let scored = Scored::new(&model, train, &self.options.on.rows(inputs, &model.columns().target)?)?;
         for warning in scored.warnings() {
             context.progress.warning(&warning);
         }
@@ -97,8 +101,9 @@ impl Reduce for Regression {
     }
 }
 
-/// Test rows with what the model says of them, and the constants of the baseline.
+/// Rows with what the model says of them, and the constants of the baseline.
 struct Scored {
+    part: Part,
     target: String,
     truth: Vec<f64>,
     predictions: Vec<f64>,
@@ -108,32 +113,32 @@ struct Scored {
 }
 
 impl Scored {
-    fn new(model: &TrainedModel, train: &DataFrame, test: &DataFrame) -> Result<Scored, NodeError> {
+    fn new(model: &TrainedModel, train: &DataFrame, to_score: &ToScore) -> Result<Scored, NodeError> {
         let target = &model.columns().target;
         let train = values(&with_value(train, target)?.0, target)?;
-        let (rows, left_out) = test_rows(test, target)?;
-        let Predicted::Values(predictions) = model.predict(&rows)? else {
+        let Predicted::Values(predictions) = model.predict(&to_score.rows)? else {
             return Err(NodeError::Failed("the model predicts a class; use `evaluate.classification`".to_owned()));
         };
         let Some(train_median) = median(&train) else {
             return Err(NodeError::Failed(format!("no train row has a value of `{target}` to make a baseline from")));
         };
         Ok(Scored {
+            part: to_score.part,
             target: target.clone(),
-            truth: values(&rows, target)?,
+            truth: values(&to_score.rows, target)?,
             predictions,
             train_mean: train.iter().sum::<f64>() / train.len() as f64,
             train_median,
-            left_out,
+            left_out: to_score.left_out,
         })
     }
 
     fn warnings(&self) -> Vec<String> {
-        let Scored { target, left_out, .. } = self;
+        let Scored { part, target, left_out, .. } = self;
         if *left_out == 0 {
             Vec::new()
         } else {
-            vec![format!("{left_out} test rows have no `{target}` and are left out")]
+            vec![format!("{left_out} {part} rows have no `{target}` and are left out")]
         }
     }
 
@@ -160,7 +165,7 @@ impl Scored {
     fn page(&self, scores: &[Compared]) -> ReportPage {
         let mut page = ReportPage::new(format!("regression of {}", self.target));
         let notes = vec![
-            format!("{} test rows.", self.truth.len()),
+            format!("{} {} rows.", self.truth.len(), self.part),
             format!(
                 "The trivial baseline predicts the mean of the train rows, {:.6}, where squares are scored, and their \
                  median, {:.6}, where absolute errors are.",
@@ -170,8 +175,11 @@ impl Scored {
         sections::texts(&mut page, notes, self.warnings());
         page.sections.push(sections::table(
             scores,
-            "In brackets the 95 % interval from resampled test rows. A difference whose interval holds 0 may be chance. For \
-             all scores but R² lower is better.",
+            &format!(
+                "In brackets the 95 % interval from resampled {} rows. A difference whose interval holds 0 may be chance. \
+                 For all scores but R² lower is better.",
+                self.part
+            ),
         ));
         page.sections.extend(self.plots());
         page
@@ -187,12 +195,12 @@ impl Scored {
             .iter()
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)));
         let note = if shown.len() < self.truth.len() {
-            format!("{} of {} test rows, evenly picked.", shown.len(), self.truth.len())
+            format!("{} of {} rows, evenly picked.", shown.len(), self.truth.len())
         } else {
             String::new()
         };
         let section = |title: &str, y: String, points, reference: [(f64, f64); 2], name: &str| {
-            let rows = Series { name: "test rows".to_owned(), mark: Mark::Dots, points };
+            let rows = Series { name: format!("{} rows", self.part), mark: Mark::Dots, points };
             let reference = Series { name: name.to_owned(), mark: Mark::Reference, points: reference.to_vec() };
             Section::Lines(LinesSection {
                 title: title.to_owned(),
@@ -236,6 +244,7 @@ mod tests {
 
     fn some() -> Scored {
         Scored {
+            part: Part::Validation,
             target: "price".to_owned(),
             truth: vec![3.0, -0.5, 2.0, 7.0, 4.2],
             predictions: vec![2.5, 0.0, 2.0, 8.0, 4.0],
@@ -264,7 +273,7 @@ mod tests {
         let scored = some();
         let page = scored.page(&scored.scores(100, Seed::new(1), &Context::quiet()).unwrap());
         let Section::Text { paragraphs, .. } = &page.sections[0] else { panic!("the warnings stand first") };
-        assert_eq!(paragraphs, &["1 test rows have no `price` and are left out"]);
+        assert_eq!(paragraphs, &["1 validation rows have no `price` and are left out"]);
         let plots = page.sections.iter().filter(|section| matches!(section, Section::Lines(_)));
         assert_eq!(plots.count(), 2);
     }

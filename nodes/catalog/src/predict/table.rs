@@ -255,7 +255,7 @@ mod tests {
     fn model_type() -> ModelType {
         let target = ColumnType::new("default", LogicalType::Category);
         let reads = ["age", "job", "amount"].map(str::to_owned).to_vec();
-        ModelType { prediction: Prediction::Class, target, reads }
+        ModelType::new(Prediction::Class, target, reads)
     }
 
     fn table() -> TableType {

@@ -107,7 +107,7 @@ impl Reduce for Logistic {
         let (columns, target) = self.columns_and_target(table)?;
         let reads: Vec<String> = columns.into_iter().map(|column| column.name).collect();
         let learnt = learnt_columns(&reads, &target, table.with_role(Role::Weight).next());
-        let model = ModelType { prediction: Prediction::Class, target, reads };
+        let model = ModelType::new(Prediction::Class, target, reads);
         Ok(Reduction {
             reads: vec![Read::new(TABLE, RowFilter::Part(Part::Train), learnt)],
             outputs: BTreeMap::from([

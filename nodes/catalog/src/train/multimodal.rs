@@ -264,7 +264,7 @@ impl Reduce for Multimodal {
         }
         let columns = learnt_columns(&reads, &target, table.with_role(Role::Weight).next());
         let read = |part| Read::new(ENCODERS, RowFilter::Part(part), columns.clone());
-        let model = ModelType { prediction, target, reads };
+        let model = ModelType::new(prediction, target, reads);
         Ok(Reduction {
             reads: vec![read(Part::Train), read(Part::Validation)],
             outputs: BTreeMap::from([

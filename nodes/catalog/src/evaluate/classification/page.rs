@@ -22,8 +22,11 @@ pub(super) fn page(scored: &Scored, scores: &[Compared]) -> ReportPage {
     sections::texts(&mut page, notes(scored), scored.warnings());
     page.sections.push(sections::table(
         scores,
-        "In brackets the 95 % interval from resampled test rows. A difference whose interval holds 0 may be chance. For log \
-         loss and Brier score lower is better.",
+        &format!(
+            "In brackets the 95 % interval from resampled {} rows. A difference whose interval holds 0 may be chance. For \
+             log loss and Brier score lower is better.",
+            scored.part
+        ),
     ));
     let confusion = scored.model.confusion(None);
     page.sections.push(Section::Table(per_class(scored, &class_scores(&confusion))));
@@ -40,7 +43,7 @@ pub(super) fn page(scored: &Scored, scores: &[Compared]) -> ReportPage {
 fn notes(scored: &Scored) -> Vec<String> {
     let (class, share) = &scored.majority;
     let mut notes = vec![
-        format!("{} test rows, {} classes.", scored.model.rows(), scored.names.len()),
+        format!("{} {} rows, {} classes.", scored.model.rows(), scored.part, scored.names.len()),
         format!(
             "The trivial baseline predicts `{class}` for every row, the most frequent class of the train rows ({:.1} %), \
              and gives each class its share of the train rows as probability.",
@@ -82,7 +85,7 @@ fn per_class(scored: &Scored, classes: &[ClassScores]) -> TableSection {
 fn matrix(scored: &Scored, counts: Vec<Vec<u64>>) -> MatrixSection {
     MatrixSection {
         title: "confusion matrix".to_owned(),
-        note: "Test rows by true class and predicted class.".to_owned(),
+        note: format!("The {} rows by true class and predicted class.", scored.part),
         row_label: "truth".to_owned(),
         column_label: "prediction".to_owned(),
         row_names: scored.names.clone(),
@@ -162,7 +165,7 @@ fn calibration_curve(scored: &Scored) -> LinesSection {
     let rows: Vec<String> = bins.iter().map(|bin| bin.rows.to_string()).collect();
     LinesSection {
         title: "calibration".to_owned(),
-        note: format!("Ten bins of predicted probability; test rows in those that have any: {}.", rows.join(", ")),
+        note: format!("Ten bins of predicted probability; rows in those that have any: {}.", rows.join(", ")),
         x: Axis::share(format!("mean predicted probability {what}")),
         y: Axis::share("share of rows it came true for"),
         series: vec![

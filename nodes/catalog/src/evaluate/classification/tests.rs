@@ -35,7 +35,12 @@ fn test() -> DataFrame {
 }
 
 fn scored() -> Scored {
-    Scored::new(&model(), &train(), &test(), None).unwrap()
+    on(Part::Test)
+}
+
+fn on(part: Part) -> Scored {
+    let to_score = ToScore::new(&test(), "y", part).unwrap();
+    Scored::new(&model(), &train(), &to_score, None).unwrap()
 }
 
 #[test]
@@ -95,12 +100,14 @@ fn title(section: &Section) -> &str {
 }
 
 #[test]
-fn test_rows_without_a_target_are_no_test_rows() {
-    let none = df!("x" => [1.0], "y" => [None::<&str>]).unwrap();
-    let error = Scored::new(&model(), &train(), &none, None).err().unwrap().to_string();
-    assert!(error.starts_with("none of the 1 test rows has a value of `y`"), "{error}");
-    let error = Scored::new(&model(), &train(), &none.clear(), None).err().unwrap().to_string();
-    assert!(error.starts_with("there is no test row to score"), "{error}");
+fn the_page_and_the_warnings_say_which_rows_were_scored() {
+    for (part, other) in [(Part::Test, "validation"), (Part::Validation, "test rows")] {
+        let scored = on(part);
+        let page = page::page(&scored, &scored.scores(100, Seed::new(1), &Context::quiet()).unwrap());
+        let text = serde_json::to_string(&page).unwrap();
+        assert!(text.contains(&format!("5 {part} rows, 3 classes")) && !text.contains(other), "{text}");
+        assert!(scored.warnings().iter().all(|warning| warning.contains(&format!("{part} rows"))));
+    }
 }
 
 #[test]
