@@ -22,6 +22,7 @@ mod element;
 mod embedding;
 mod error;
 mod finish;
+mod gate;
 mod layer_norm;
 mod linear;
 pub mod matrix;
@@ -30,6 +31,7 @@ mod optimiser;
 mod parameter;
 pub mod reduction;
 mod regression_loss;
+mod stand_in;
 mod tape;
 
 #[cfg(test)]
@@ -42,6 +44,7 @@ pub use element::Element;
 pub use embedding::{Codes, EmbeddingKernel, embed};
 pub use error::KernelError;
 pub use finish::{Activation, Dropout, Finish};
+pub use gate::{GateKernel, GateShape, GatedSum, gated_sum};
 pub use layer_norm::{LayerNormGradients, LayerNormKept, LayerNormKernel, layer_norm};
 pub use linear::{LinearGradients, LinearKernel, LinearShape, linear};
 pub use multimodal_loss::{
@@ -51,6 +54,7 @@ pub use multimodal_loss::{
 pub use optimiser::{Optimiser, OptimiserKernel, OptimiserSettings, Rule, StepSizes};
 pub use parameter::{Parameter, Regularised, Trainable};
 pub use regression_loss::{RegressionLoss, Residual, regression_loss};
+pub use stand_in::{Places, StandInGradients, StandInKernel, with_stand_in};
 pub use tape::InputGradient;
 
 pub use dfdx::shapes::Shape;
@@ -65,6 +69,8 @@ pub trait Kernels<E: Element>:
     + ConcatKernel<E>
     + LayerNormKernel<E>
     + MultimodalLossKernel<E>
+    + StandInKernel<E>
+    + GateKernel<E>
     + OptimiserKernel<E>
 {
 }
@@ -76,6 +82,8 @@ impl<E: Element, D> Kernels<E> for D where
         + ConcatKernel<E>
         + LayerNormKernel<E>
         + MultimodalLossKernel<E>
+        + StandInKernel<E>
+        + GateKernel<E>
         + OptimiserKernel<E>
 {
 }

@@ -449,7 +449,7 @@ mod tests {
             let scores: Vec<f64> = kept.iter().flat_map(|&row| scores[row * columns..][..columns].to_vec()).collect();
             let classes: Vec<u32> = kept.iter().map(|&row| classes[row]).collect();
             let targets = CrossEntropy { classes: &classes, ..Default::default() };
-            let single = crate::cross_entropy(matrix(&scores, kept.len(), columns), targets).expect("shapes fit");
+            let single = cross_entropy(matrix(&scores, kept.len(), columns), targets).expect("shapes fit");
             assert!((outcome.heads[head].value - read(&single)[0]).abs() < 1e-14);
             assert_eq!(outcome.heads[head].row_weight, kept.len() as f64);
             sum += weight * read(&single)[0];
