@@ -51,6 +51,7 @@ pub struct Optimiser<E: Element, D: Storage<E>> {
     settings: OptimiserSettings,
     steps: i32,
     moments: Vec<Moments<Buffer<E, D>>>,
+    squares: Vec<f64>,
 }
 
 /// What an optimiser remembers of one parameter. The second moment is empty where the rule has none.
@@ -63,7 +64,12 @@ struct Moments<B> {
 impl<E: Element, D: OptimiserKernel<E>> Optimiser<E, D> {
     /// An optimiser that has seen no gradient.
     pub fn new(settings: OptimiserSettings) -> Self {
-        Optimiser { settings, steps: 0, moments: Vec::new() }
+        Optimiser { settings, steps: 0, moments: Vec::new(), squares: Vec::new() }
+    }
+
+    /// For each parameter, the sum of the squares of its gradient at the last step, as it came; zero without a gradient.
+    pub fn squares(&self) -> &[f64] {
+        &self.squares
     }
 
     /// Moves every parameter by one step and returns the norm of the gradients as they came.
@@ -81,11 +87,12 @@ impl<E: Element, D: OptimiserKernel<E>> Optimiser<E, D> {
     ) -> Result<f64, KernelError> {
         let taken: Vec<Option<Buffer<E, D>>> =
             parameters.iter().map(|parameter| parameter.take_gradient(gradients)).collect::<Result<_, _>>()?;
-        let mut squares = 0.0;
-        for gradient in taken.iter().flatten() {
-            squares += device.sum_of_squares(gradient).map_err(KernelError::device)?;
+        self.squares.clear();
+        for gradient in &taken {
+            let squares = gradient.as_ref().map(|gradient| device.sum_of_squares(gradient)).transpose();
+            self.squares.push(squares.map_err(KernelError::device)?.unwrap_or(0.0));
         }
-        let norm = squares.sqrt();
+        let norm = self.squares.iter().sum::<f64>().sqrt();
         let gradient_scale = match self.settings.largest_norm {
             Some(largest) if norm > largest => largest / norm,
             _ => 1.0,
@@ -294,6 +301,20 @@ mod tests {
         let sgd = OptimiserSettings { rule: Rule::Sgd { momentum: 0.0 }, largest_norm: Some(1.0), ..PLAIN };
         assert_near(&path(sgd, 5.0, 0.1, 1), &[4.9]);
         assert_near(&path(sgd, 0.25, 0.1, 1), &[0.2]);
+    }
+
+    #[test]
+    fn the_squares_of_each_parameter_are_known_and_make_up_the_norm() {
+        let (mut factor, mut bias, mut idle) = (weight(vec![2.0], 1, 1), offset(vec![1.0]), offset(vec![5.0]));
+        let input = matrix(&[3.0], 1, 1).put_tape(Recorded::default());
+        let output = linear(input, &factor, &bias, Finish::NONE, InputGradient::Skipped).expect("shapes fit");
+        let loss = RegressionLoss { targets: &[6.5], row_weights: None, residual: Residual::Squared };
+        let mut gradients = backward(regression_loss(output, loss).expect("shapes fit"));
+        let mut optimiser = Optimiser::new(PLAIN);
+        let parameters: &mut [&mut dyn Trainable<f64, Cpu>] = &mut [&mut factor, &mut bias, &mut idle];
+        let norm = optimiser.step(&Cpu::default(), 0.1, parameters, &mut gradients).expect("on the CPU");
+        // The output is 7, so the loss has the slope 1 there, the factor 3 times as much.
+        assert_eq!((optimiser.squares(), norm), (&[9.0, 1.0, 0.0][..], 10.0f64.sqrt()));
     }
 
     #[test]

@@ -5,6 +5,10 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::image_config::ImageEncoderConfig;
+use crate::sound_config::SoundEncoderConfig;
+use crate::text_config::TextEncoderConfig;
+
 /// Sizes above this are taken for a mistake.
 const LARGEST_SIZE: usize = 1 << 24;
 
@@ -44,6 +48,51 @@ pub enum ConfigError {
         /// The share.
         found: f64,
     },
+
+    /// The heads of a transformer do not share its width evenly.
+    #[error("`heads` of `{encoder}` is {heads}, which does not divide its `width` {width}")]
+    Heads {
+        /// The encoder's name.
+        encoder: String,
+        /// How many heads there are.
+        heads: usize,
+        /// The width of a token's vector.
+        width: usize,
+    },
+
+    /// An image is too small for the stages over it.
+    #[error(
+        "`{encoder}` has {found} stages of `channels`, but images of {height} x {width} can be halved {most} times"
+    )]
+    Stages {
+        /// The encoder's name.
+        encoder: String,
+        /// The height of the images.
+        height: usize,
+        /// The width of the images.
+        width: usize,
+        /// How many stages there may be.
+        most: usize,
+        /// How many there are.
+        found: usize,
+    },
+
+    /// An encoder cannot be built yet.
+    #[error("encoder `{encoder}`: {modality} encoders of this architecture cannot be trained in this version")]
+    Unavailable {
+        /// The encoder's name.
+        encoder: String,
+        /// What it encodes.
+        modality: &'static str,
+    },
+
+    /// A fusion cannot be built yet.
+    #[error("the fusion `gated` cannot be trained in this version; use `concat`")]
+    UnavailableFusion,
+
+    /// A common width was given to a fusion that has none.
+    #[error("`width` belongs to the fusion `gated`; `concat` is as wide as all encoders together")]
+    FusionWidth,
 }
 
 /// Everything that shapes a multimodal model.
@@ -76,6 +125,12 @@ pub struct NamedEncoder {
 pub enum EncoderConfig {
     /// Numbers and categories of a row, through a multilayer perceptron.
     Table(TableEncoderConfig),
+    /// The tokens of a text.
+    Text(TextEncoderConfig),
+    /// The pixels of an image.
+    Image(ImageEncoderConfig),
+    /// The spectrogram of a sound.
+    Sound(SoundEncoderConfig),
 }
 
 /// A table encoder: what a row holds, and the layers over it.
@@ -171,6 +226,11 @@ pub struct FusionConfig {
     /// The way of joining; `concat` by default.
     #[serde(default)]
     pub architecture: FusionArchitecture,
+
+    /// Of `gated`: the width that all vectors are brought to; that of the widest encoder by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub width: Option<usize>,
 }
 
 /// A way of joining the outputs of the encoders.
@@ -180,6 +240,9 @@ pub enum FusionArchitecture {
     /// Side by side: as wide as all outputs together.
     #[default]
     Concat,
+    /// A sum of all, each brought to a common width and weighed, row by row, by gates that see all of them (Arevalo et al.
+    /// 2017, arXiv:1702.01992).
+    Gated,
 }
 
 /// The layers between the joined vector and the prediction.
@@ -238,14 +301,52 @@ impl ModelConfig {
             if !names.insert(name) {
                 return Err(ConfigError::DuplicateEncoder(name.clone()));
             }
-            match encoder {
-                EncoderConfig::Table(table) => table.check(name)?,
-            }
+            encoder.check(name)?;
+        }
+        match (self.fusion.architecture, self.fusion.width) {
+            (_, None) => {}
+            (FusionArchitecture::Concat, Some(_)) => return Err(ConfigError::FusionWidth),
+            (FusionArchitecture::Gated, Some(width)) => check_size("`width` of the fusion", width, 1)?,
         }
         check_hidden("the head", &self.head.hidden, self.head.dropout)?;
         match self.task {
             Task::Classification { classes } => check_size("the number of classes", classes, 2),
             Task::Regression { outputs } => check_size("the number of outputs", outputs, 1),
+        }
+    }
+}
+
+impl EncoderConfig {
+    /// How wide the output is.
+    pub fn width(&self) -> usize {
+        match self {
+            EncoderConfig::Table(table) => table.width(),
+            EncoderConfig::Text(text) => text.options.width,
+            EncoderConfig::Image(image) => image.options.width,
+            EncoderConfig::Sound(sound) => sound.options.width,
+        }
+    }
+
+    /// What it encodes, in one word.
+    pub fn modality(&self) -> &'static str {
+        match self {
+            EncoderConfig::Table(_) => "table",
+            EncoderConfig::Text(_) => "text",
+            EncoderConfig::Image(_) => "image",
+            EncoderConfig::Sound(_) => "sound",
+        }
+    }
+
+    /// Checks every size and share, so that the encoder can be built without overflow; `name` is for the messages.
+    ///
+    /// # Errors
+    /// The first thing wrong.
+    pub fn check(&self, name: &str) -> Result<(), ConfigError> {
+        match self {
+            EncoderConfig::Table(table) => table.check(name),
+            EncoderConfig::Text(text) => text.check(name),
+            EncoderConfig::Image(image) => image.check(name),
+            EncoderConfig::Sound(sound) => sound.check(name),
         }
     }
 }
@@ -277,10 +378,14 @@ impl TableEncoderConfig {
     }
 }
 
-fn check_hidden(what: &str, hidden: &[usize], dropout: f64) -> Result<(), ConfigError> {
+pub(crate) fn check_hidden(what: &str, hidden: &[usize], dropout: f64) -> Result<(), ConfigError> {
     for (layer, &width) in hidden.iter().enumerate() {
         check_size(&format!("hidden layer {layer} of {what}"), width, 1)?;
     }
+    check_dropout(what, dropout)
+}
+
+pub(crate) fn check_dropout(what: &str, dropout: f64) -> Result<(), ConfigError> {
     if (0.0..1.0).contains(&dropout) {
         Ok(())
     } else {
@@ -288,7 +393,7 @@ fn check_hidden(what: &str, hidden: &[usize], dropout: f64) -> Result<(), Config
     }
 }
 
-fn check_size(what: &str, found: usize, smallest: usize) -> Result<(), ConfigError> {
+pub(crate) fn check_size(what: &str, found: usize, smallest: usize) -> Result<(), ConfigError> {
     if (smallest..=LARGEST_SIZE).contains(&found) {
         Ok(())
     } else {
@@ -319,7 +424,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn table(config: &mut ModelConfig) -> &mut TableEncoderConfig {
-        let EncoderConfig::Table(table) = &mut config.encoders[0].encoder;
+        let EncoderConfig::Table(table) = &mut config.encoders[0].encoder else { panic!("it is a table") };
         table
     }
 
@@ -347,6 +452,12 @@ pub(crate) mod tests {
         assert!(error(&|config| config.head.dropout = f64::NAN).contains("NaN"));
         let one = error(&|config| config.task = Task::Classification { classes: 1 });
         assert_eq!(one, "the number of classes is 1, expected 2 to 16777216");
+        let width = error(&|config| config.fusion.width = Some(5));
+        assert_eq!(width, "`width` belongs to the fusion `gated`; `concat` is as wide as all encoders together");
+        let zero = error(&|config| {
+            config.fusion = FusionConfig { architecture: FusionArchitecture::Gated, width: Some(0) };
+        });
+        assert_eq!(zero, "`width` of the fusion is 0, expected 1 to 16777216");
     }
 
     #[test]

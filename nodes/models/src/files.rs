@@ -1,5 +1,6 @@
 //! Models as named files: `model.json` with what shapes them, `weights.safetensors` with what they learnt.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
@@ -10,8 +11,6 @@ use crate::weights::{self, Weights, WeightsError};
 /// The files of a model by name. Equal models give equal bytes.
 pub type ModelFiles = BTreeMap<String, Vec<u8>>;
 
-/// The version of the format this crate writes, and the only one it reads.
-const FORMAT: u32 = 1;
 const MODEL: &str = "model.json";
 const WEIGHTS: &str = "weights.safetensors";
 
@@ -31,9 +30,20 @@ pub enum FilesError {
         reason: String,
     },
 
-    /// The files were written by another version.
-    #[error("the model is in format {found}, this version reads format {FORMAT}")]
-    Format {
+    /// The files were written by a newer version.
+    #[error("the model is in format {found}, this version reads format {expected}; use a newer version")]
+    Newer {
+        /// The format this version reads.
+        expected: u32,
+        /// The format of the files.
+        found: u32,
+    },
+
+    /// The files were written by an older version.
+    #[error("the model is in format {found}, this version reads format {expected}; train it again")]
+    Older {
+        /// The format this version reads.
+        expected: u32,
         /// The format of the files.
         found: u32,
     },
@@ -64,6 +74,16 @@ pub enum ModelKind {
     Ridge,
 }
 
+impl ModelKind {
+    /// The version of the format that this crate writes, and the only one it reads.
+    fn format(self) -> u32 {
+        match self {
+            ModelKind::Multimodal => 2,
+            ModelKind::Logistic | ModelKind::Ridge => 1,
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header<M> {
@@ -82,7 +102,7 @@ pub fn model_kind(files: &ModelFiles) -> Result<ModelKind, FilesError> {
 
 /// The files of a model.
 pub(crate) fn write(kind: ModelKind, model: &impl Serialize, weights: &Weights) -> Result<ModelFiles, FilesError> {
-    let header = Header { format: FORMAT, kind, model };
+    let header = Header { format: kind.format(), kind, model };
     let json = serde_json::to_vec_pretty(&header)
         .map_err(|error| FilesError::Json { file: MODEL, reason: error.to_string() })?;
     Ok(ModelFiles::from([(MODEL.to_string(), json), (WEIGHTS.to_string(), weights::to_bytes(weights)?)]))
@@ -102,7 +122,12 @@ pub(crate) fn read<M: DeserializeOwned>(files: &ModelFiles, expected: ModelKind)
 fn header(files: &ModelFiles) -> Result<Header<serde_json::Value>, FilesError> {
     let header: Header<serde_json::Value> = serde_json::from_slice(file(files, MODEL)?)
         .map_err(|error| FilesError::Json { file: MODEL, reason: error.to_string() })?;
-    if header.format == FORMAT { Ok(header) } else { Err(FilesError::Format { found: header.format }) }
+    let (expected, found) = (header.kind.format(), header.format);
+    match found.cmp(&expected) {
+        Ordering::Equal => Ok(header),
+        Ordering::Greater => Err(FilesError::Newer { expected, found }),
+        Ordering::Less => Err(FilesError::Older { expected, found }),
+    }
 }
 
 fn file<'a>(files: &'a ModelFiles, name: &'static str) -> Result<&'a [u8], FilesError> {
@@ -135,7 +160,9 @@ mod tests {
         let replace = |json: &'static [u8]| error(&move |files| drop(files.insert(MODEL.to_string(), json.to_vec())));
         assert!(replace(b"{").starts_with("`model.json` of the model cannot be read: "));
         let newer = replace(br#"{"format":2,"kind":"ridge","model":[]}"#);
-        assert_eq!(newer, "the model is in format 2, this version reads format 1");
+        assert_eq!(newer, "the model is in format 2, this version reads format 1; use a newer version");
+        let older = replace(br#"{"format":1,"kind":"multimodal","model":[]}"#);
+        assert_eq!(older, "the model is in format 1, this version reads format 2; train it again");
         let other = replace(br#"{"format":1,"kind":"logistic","model":[]}"#);
         assert_eq!(other, "the model is of kind Logistic, expected Ridge");
         assert!(error(&|files| drop(files.insert(WEIGHTS.to_string(), vec![1, 2]))).contains("safetensors"));

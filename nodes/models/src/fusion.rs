@@ -2,8 +2,9 @@
 
 use nodes_kernels::{InputGradient, KernelError, Matrix, Tape, concat};
 
-use crate::ModelDevice;
-use crate::config::{FusionArchitecture, FusionConfig};
+use crate::config::{FusionArchitecture, ModelConfig};
+use crate::parameters::{Builder, Parameters};
+use crate::{ConfigError, ModelDevice, ModelError};
 
 /// A fusion of encoder outputs of known widths.
 #[derive(Debug, Clone)]
@@ -12,9 +13,12 @@ pub(crate) enum Fusion {
 }
 
 impl Fusion {
-    pub(crate) fn new(config: &FusionConfig, widths: &[usize]) -> Self {
-        match config.architecture {
-            FusionArchitecture::Concat => Fusion::Concat { width: widths.iter().sum() },
+    /// The fusion of all encoders of a model.
+    pub(crate) fn new<D: ModelDevice>(_builder: &mut Builder<D>, config: &ModelConfig) -> Result<Self, ModelError> {
+        let widths = config.encoders.iter().map(|named| named.encoder.width());
+        match config.fusion.architecture {
+            FusionArchitecture::Concat => Ok(Fusion::Concat { width: widths.sum() }),
+            FusionArchitecture::Gated => Err(ConfigError::UnavailableFusion.into()),
         }
     }
 
@@ -28,6 +32,7 @@ impl Fusion {
     /// Shapes: part i `(rows, width i)`; result `(rows, width)`.
     pub(crate) fn forward<D: ModelDevice, T: Tape<f32, D> + 'static>(
         &self,
+        _parameters: &Parameters<D>,
         device: &D,
         mut parts: Vec<Matrix<f32, D, T>>,
     ) -> Result<Matrix<f32, D, T>, KernelError> {

@@ -1,7 +1,7 @@
 //! Models built from the operations of `nodes-kernels`: encoders, fusion, heads, training, prediction, files.
 //!
-//! The main one is [`Model`]: an encoder per modality, a fusion of their vectors, and one head over the fused vector,
-//! trained jointly by [`train`]. Its rivals are [`Logistic`] and [`Ridge`], fitted in double precision, so that a report
+//! The main one is [`Model`]: an encoder per modality, a fusion of their vectors, a head over the fused vector and one
+//! over each modality's own, trained jointly by [`train`]. Its rivals are [`Logistic`] and [`Ridge`], fitted in double precision, so that a report
 //! can show whether the network earns its keep.
 //!
 //! What holds for all of them:
@@ -19,7 +19,7 @@
 //! // Two numbers per row; the class says whether the first is the larger.
 //! let numeric: Vec<f32> = (0..200).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
 //! let classes = numeric.chunks(2).map(|row| u32::from(row[0] > row[1])).collect();
-//! let inputs = Inputs { rows: 100, blocks: vec![Block::Table(TableBlock { numeric, codes: vec![] })] };
+//! let inputs = Inputs { rows: 100, blocks: vec![Block::Table(TableBlock { numeric, codes: vec![] })], present: vec![] };
 //! let examples = Examples { inputs, targets: Targets::Classes(classes), weights: None };
 //!
 //! let table = TableEncoderConfig { numeric: 2, categories: vec![], options: TableEncoderOptions::default() };
@@ -47,6 +47,8 @@ mod encoder;
 mod files;
 mod fusion;
 mod head;
+mod image_config;
+mod input_scale;
 mod lbfgs;
 mod logistic;
 mod mlp;
@@ -55,30 +57,36 @@ mod objective;
 mod parameters;
 mod pass;
 mod predictions;
+mod prior;
 mod randomness;
 mod ridge;
+mod sound_config;
 mod table_encoder;
 mod targets;
+mod text_config;
 mod training;
 mod training_options;
 mod weights;
 
-pub use batch::{Block, Examples, InputError, Inputs, TableBlock};
+pub use batch::{Block, Examples, ImageBlock, InputError, Inputs, SoundBlock, TableBlock, TextBlock};
 pub use config::{
     Activation, ConfigError, EncoderConfig, FusionArchitecture, FusionConfig, HeadConfig, ModelConfig, NamedEncoder,
     TableEncoderConfig, TableEncoderOptions, Task, default_embedding_width,
 };
 pub use design::{Design, DesignError};
 pub use files::{FilesError, ModelFiles, ModelKind, model_kind};
+pub use image_config::{ImageArchitecture, ImageEncoderConfig, ImageEncoderOptions, ImagePooling};
 pub use lbfgs::Convergence;
 pub use logistic::{Logistic, LogisticError, LogisticOptions};
 pub use multimodal::{Model, ModelError};
 pub use parameters::ParametersError;
-pub use predictions::Predictions;
+pub use predictions::{HeadPredictions, Predictions};
 pub use ridge::{Ridge, RidgeError, RidgeOptions};
+pub use sound_config::{SoundArchitecture, SoundEncoderConfig, SoundEncoderOptions, SoundPooling};
 pub use targets::{TargetError, TargetScale, Targets, balanced_class_weights};
-pub use training::{EpochReport, Progress, Stopped, TrainingError, TrainingReport, train};
-pub use training_options::{ClassWeights, OptimiserName, OptionsError, TrainingOptions};
+pub use text_config::{TextArchitecture, TextEncoderConfig, TextEncoderOptions};
+pub use training::{EpochReport, ModalityEpoch, Progress, Stopped, TrainingError, TrainingReport, train};
+pub use training_options::{ClassWeights, LossWeights, OptimiserName, OptionsError, TrainingOptions};
 pub use weights::WeightsError;
 
 pub use nodes_kernels::Cpu;

@@ -1,21 +1,25 @@
-//! The multimodal model: an encoder per modality, a fusion, one head over the joined vector.
+//! The multimodal model: an encoder per modality, a fusion, a head over the joined vector, and a head per modality.
 
-use nodes_kernels::{Cpu, KernelError, Matrix, NoneTape, Tape, values_of};
+use nodes_kernels::{Cpu, KernelError, Matrix, NoneTape, PutTape, SplitTape, Tape, values_of};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{InputError, Inputs, Rows};
+use crate::batch::{Having, InputError, Inputs, Rows};
 use crate::config::{ConfigError, ModelConfig, Task};
 use crate::encoder::Encoder;
 use crate::files::{self, FilesError, ModelFiles, ModelKind};
 use crate::fusion::Fusion;
 use crate::head::Head;
+use crate::input_scale::InputScale;
 use crate::parameters::{Builder, Parameters, ParametersError, Source};
 use crate::pass::Pass;
-use crate::predictions::{Predictions, softmax};
-use crate::{ModelDevice, TargetScale};
+use crate::predictions::{HeadPredictions, Predictions, softmax};
+use crate::{Examples, ModelDevice, TargetScale, prior};
 
-/// Rows are predicted in chunks of this many, to bound the memory.
+/// Rows are predicted in chunks of at most this many, to bound the memory.
 const CHUNK: usize = 1024;
+
+/// A chunk has no more rows than hold about this many numbers between them.
+const CHUNK_NUMBERS: usize = 1 << 23;
 
 /// A model cannot be built, loaded or asked.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +47,17 @@ pub enum ModelError {
         outputs: usize,
     },
 
+    /// The prior does not fit the task.
+    #[error("`prior` of the model does not fit its {outputs} outputs")]
+    Prior {
+        /// How many numbers the model gives per row.
+        outputs: usize,
+    },
+
+    /// The scale of an encoder's inputs does not fit it.
+    #[error("`input_scales` of the model do not fit its encoders")]
+    InputScales,
+
     /// An operation or the device failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -50,16 +65,59 @@ pub enum ModelError {
 
 /// A multimodal model on device `D`.
 ///
+/// With two or more encoders each has a head of its own beside the joint one. A row that lacks everything gets the prior: the shares of the classes among the train
+/// rows, or their mean.
+///
 /// Invariant: the configuration is sound, and the parameters are those it describes.
 #[derive(Debug, Clone)]
 pub struct Model<D: ModelDevice = Cpu> {
     device: D,
     config: ModelConfig,
     pub(crate) parameters: Parameters<D>,
-    encoders: Vec<Encoder>,
+    branches: Vec<Branch>,
     fusion: Fusion,
     head: Head,
     pub(crate) target_scale: TargetScale,
+    /// On the scale of the targets.
+    pub(crate) prior: Vec<f64>,
+}
+
+/// One modality of a model.
+#[derive(Debug, Clone)]
+struct Branch {
+    encoder: Encoder,
+    /// What it needs beside others; alone it needs neither.
+    beside: Option<Beside>,
+}
+
+/// What a modality beside others has.
+#[derive(Debug, Clone)]
+struct Beside {
+    head: Head,
+}
+
+/// Which scores are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Joint,
+    Modalities,
+    All,
+}
+
+/// The logits of the classes, or the outputs on the standardised scale, of some rows.
+pub(crate) struct Scores<D: ModelDevice, T> {
+    /// Those of the joint head, shape `(rows, width of the task)`, if asked for.
+    pub(crate) joint: Option<Matrix<f32, D, T>>,
+    /// Those of each modality's own head, if asked for and there is more than one modality.
+    pub(crate) modalities: Vec<ModalityScores<D, T>>,
+}
+
+/// The scores of one modality's own head.
+pub(crate) struct ModalityScores<D: ModelDevice, T> {
+    /// Shape `(rows, width of the task)`; rows that lack the modality hold the scores of its stand-in.
+    pub(crate) scores: Matrix<f32, D, T>,
+    /// Which rows have the modality; all if absent.
+    pub(crate) present: Option<Vec<bool>>,
 }
 
 /// `model.json` of a multimodal model.
@@ -68,6 +126,9 @@ pub struct Model<D: ModelDevice = Cpu> {
 struct Saved {
     config: ModelConfig,
     target_scale: TargetScale,
+    prior: Vec<f64>,
+    /// One per encoder.
+    input_scales: Vec<Option<InputScale>>,
 }
 
 impl<D: ModelDevice> Model<D> {
@@ -77,7 +138,8 @@ impl<D: ModelDevice> Model<D> {
     /// [`ModelError::Config`]; [`ModelError::Kernel`] if the device is out of memory.
     pub fn new(device: &D, config: ModelConfig, seed: u64) -> Result<Self, ModelError> {
         let target_scale = TargetScale::identity(config.task.width());
-        Self::build(device, config, target_scale, Source::Seed(seed))
+        let (prior, input_scales) = (prior::unlearnt(config.task), vec![None; config.encoders.len()]);
+        Self::build(device, Saved { config, target_scale, prior, input_scales }, Source::Seed(seed))
     }
 
     /// The model in `files`, as [`Model::to_files`] wrote it.
@@ -86,24 +148,40 @@ impl<D: ModelDevice> Model<D> {
     /// If the files are damaged, of another kind or format, or do not fit each other.
     pub fn from_files(device: &D, files: &ModelFiles) -> Result<Self, ModelError> {
         let (saved, weights): (Saved, _) = files::read(files, ModelKind::Multimodal)?;
-        Self::build(device, saved.config, saved.target_scale, Source::Weights(weights))
+        Self::build(device, saved, Source::Weights(weights))
     }
 
-    fn build(device: &D, config: ModelConfig, target_scale: TargetScale, source: Source) -> Result<Self, ModelError> {
+    fn build(device: &D, saved: Saved, source: Source) -> Result<Self, ModelError> {
+        let Saved { config, target_scale, prior, input_scales } = saved;
         config.check()?;
         let outputs = config.task.width();
         if !target_scale.is_sound(outputs) {
             return Err(ModelError::TargetScale { outputs });
         }
-        let mut builder = Builder::new(device, source);
-        let mut encoders = Vec::new();
-        for encoder in &config.encoders {
-            encoders.push(Encoder::new(&mut builder, encoder)?);
+        if !prior::is_sound(&prior, config.task) {
+            return Err(ModelError::Prior { outputs });
         }
-        let fusion = Fusion::new(&config.fusion, &encoders.iter().map(Encoder::width).collect::<Vec<_>>());
+        if input_scales.len() != config.encoders.len() {
+            return Err(ModelError::InputScales);
+        }
+        let mut builder = Builder::new(device, source);
+        let mut branches = Vec::new();
+        for (index, (named, scale)) in config.encoders.iter().zip(input_scales).enumerate() {
+            let encoder = Encoder::new(builder.belonging_to(Some(index)), named, scale)?;
+            builder.belonging_to(None);
+            let beside = if config.encoders.len() > 1 {
+                let (name, width) = (&named.name, encoder.width());
+                let head = Head::new(&mut builder, &format!("heads.{name}"), width, outputs, &config.head)?;
+                Some(Beside { head })
+            } else {
+                None
+            };
+            branches.push(Branch { encoder, beside });
+        }
+        let fusion = Fusion::new(&mut builder, &config)?;
         let head = Head::new(&mut builder, "head", fusion.width(), outputs, &config.head)?;
         let parameters = builder.finish()?;
-        Ok(Model { device: device.clone(), config, parameters, encoders, fusion, head, target_scale })
+        Ok(Model { device: device.clone(), config, parameters, branches, fusion, head, target_scale, prior })
     }
 
     /// The model as files. Equal models give equal bytes.
@@ -111,7 +189,9 @@ impl<D: ModelDevice> Model<D> {
     /// # Errors
     /// If the device fails.
     pub fn to_files(&self) -> Result<ModelFiles, ModelError> {
-        let saved = Saved { config: self.config.clone(), target_scale: self.target_scale.clone() };
+        let input_scales = self.branches.iter().map(|branch| branch.encoder.scale().cloned()).collect();
+        let (target_scale, prior) = (self.target_scale.clone(), self.prior.clone());
+        let saved = Saved { config: self.config.clone(), target_scale, prior, input_scales };
         Ok(files::write(ModelKind::Multimodal, &saved, &self.parameters.to_weights()?)?)
     }
 
@@ -127,73 +207,186 @@ impl<D: ModelDevice> Model<D> {
 
     /// How wide the output of each encoder is, in order.
     pub fn encoder_widths(&self) -> Vec<usize> {
-        self.encoders.iter().map(Encoder::width).collect()
+        self.branches.iter().map(|branch| branch.encoder.width()).collect()
     }
 
     pub(crate) fn device(&self) -> &D {
         &self.device
     }
 
-    /// The predictions for all rows: the probability of each class, or the outputs on the scale of the targets.
+    /// How many rows may go through the model at once without holding much memory.
+    pub(crate) fn chunk(&self) -> usize {
+        let cost: usize = self.branches.iter().map(|branch| branch.encoder.row_cost()).sum();
+        (CHUNK_NUMBERS / cost.max(1)).clamp(16, CHUNK)
+    }
+
+    /// Learns from the train rows what is not learnt by gradients: the scales of inputs and targets, and the prior.
+    pub(crate) fn fit_scales(&mut self, train: &Examples) {
+        let (task, Examples { inputs, targets, weights }) = (self.config.task, train);
+        if let crate::Targets::Values(values) = targets {
+            self.target_scale = TargetScale::fit(values, task.width());
+        }
+        self.prior = prior::learnt(targets, weights.as_deref(), task);
+        let all = Rows::Range(0..inputs.rows);
+        for (index, (branch, block)) in self.branches.iter_mut().zip(&inputs.blocks).enumerate() {
+            match all.having(inputs.present(index)) {
+                Having::All => branch.encoder.fit_scale(block, &all),
+                Having::Some { rows, .. } => branch.encoder.fit_scale(block, &Rows::Picked(&rows)),
+            }
+        }
+    }
+
+    /// The joint predictions for all rows: the probability of each class, or the outputs on the scale of the targets.
     ///
-    /// The bits of a row depend on that row alone, whatever the size of the batch.
+    /// A row that lacks every modality gets the prior. The bits of a row depend on that row alone, whatever the size of
+    /// the batch.
     ///
     /// # Errors
     /// [`ModelError::Input`] if the inputs do not fit the model.
     pub fn predict(&self, inputs: &Inputs) -> Result<Predictions, ModelError> {
-        inputs.check(&self.config)?;
-        let mut predictions = Predictions::empty(self.config.task);
-        predictions.values.reserve(inputs.rows.saturating_mul(predictions.columns));
-        for start in (0..inputs.rows).step_by(CHUNK) {
-            let rows = Rows::Range(start..inputs.rows.min(start + CHUNK));
-            let scores = self.scores::<NoneTape>(inputs, &rows, &Pass::Inference)?;
-            self.add_predictions(&values_of(&scores)?, &mut predictions);
-        }
-        Ok(predictions)
+        Ok(self.predictions(inputs, Asked::Joint)?.0)
     }
 
-    fn add_predictions(&self, scores: &[f32], predictions: &mut Predictions) {
-        for row in scores.chunks_exact(predictions.columns) {
-            let start = predictions.values.len();
+    /// The predictions of each modality's own head, in the order of the encoders; none if there is only one.
+    ///
+    /// A row that lacks the modality gets the prior. Otherwise as [`Model::predict`].
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] if the inputs do not fit the model.
+    pub fn predict_heads(&self, inputs: &Inputs) -> Result<Vec<HeadPredictions>, ModelError> {
+        Ok(self.predictions(inputs, Asked::Modalities)?.1)
+    }
+
+    /// What [`Model::predict`] and [`Model::predict_heads`] give, in one go through the encoders.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] if the inputs do not fit the model.
+    pub fn predict_all(&self, inputs: &Inputs) -> Result<(Predictions, Vec<HeadPredictions>), ModelError> {
+        self.predictions(inputs, Asked::All)
+    }
+
+    fn predictions(&self, inputs: &Inputs, asked: Asked) -> Result<(Predictions, Vec<HeadPredictions>), ModelError> {
+        inputs.check(&self.config)?;
+        let prior = || Predictions::repeated(&self.prior, inputs.rows);
+        let mut joint = prior();
+        let heads = || self.config.encoders.iter().map(|named| named.name.clone());
+        let mut modalities: Vec<HeadPredictions> = match asked {
+            Asked::Modalities | Asked::All if self.branches.len() > 1 => {
+                heads().map(|name| HeadPredictions { name, predictions: prior() }).collect()
+            }
+            _ => Vec::new(),
+        };
+        let some: Option<Vec<bool>> =
+            (!inputs.present.is_empty()).then(|| (0..inputs.rows).map(|row| inputs.has_any(row)).collect());
+        let chunk = self.chunk();
+        for start in (0..inputs.rows).step_by(chunk) {
+            let all = Rows::Range(start..inputs.rows.min(start + chunk));
+            let having = all.having(some.as_deref());
+            let rows = match &having {
+                Having::All => all,
+                Having::Some { rows, .. } => Rows::Picked(rows),
+            };
+            if rows.len() == 0 {
+                continue;
+            }
+            let scores = self.scores::<NoneTape>(inputs, &rows, &Pass::Inference, asked)?;
+            if let Some(scores) = scores.joint {
+                self.write_predictions(&values_of(&scores)?, &rows, None, &mut joint);
+            }
+            for (ModalityScores { scores, present }, head) in scores.modalities.into_iter().zip(&mut modalities) {
+                self.write_predictions(&values_of(&scores)?, &rows, present.as_deref(), &mut head.predictions);
+            }
+        }
+        Ok((joint, modalities))
+    }
+
+    /// Turns the scores of some rows into predictions, where the modality is present.
+    fn write_predictions(&self, scores: &[f32], rows: &Rows<'_>, present: Option<&[bool]>, into: &mut Predictions) {
+        for (index, (scores, row)) in scores.chunks_exact(into.columns).zip(rows.numbers()).enumerate() {
+            if present.is_some_and(|present| !present[index]) {
+                continue;
+            }
+            let numbers = into.row_mut(row);
             match self.config.task {
                 Task::Classification { .. } => {
-                    predictions.values.extend(row.iter().map(|&score| f64::from(score)));
-                    softmax(&mut predictions.values[start..]);
+                    for (number, &score) in numbers.iter_mut().zip(scores) {
+                        *number = f64::from(score);
+                    }
+                    softmax(numbers);
                 }
                 Task::Regression { .. } => {
-                    let restored =
-                        row.iter().enumerate().map(|(output, &value)| self.target_scale.restore(output, value));
-                    predictions.values.extend(restored);
+                    for (output, (number, &score)) in numbers.iter_mut().zip(scores).enumerate() {
+                        *number = self.target_scale.restore(output, score);
+                    }
                 }
             }
-            predictions.rows += 1;
         }
     }
 
-    /// The logits of the classes, or the outputs on the standardised scale, of the picked rows.
+    /// What the asked heads say of the picked rows, each of which has at least one modality.
     ///
-    /// Shapes: `inputs` checked; result `(rows, width of the task)`.
+    /// An encoder sees only the rows that have its modality, and is left out where none has it.
     pub(crate) fn scores<T: Tape<f32, D> + 'static>(
         &self,
         inputs: &Inputs,
         rows: &Rows<'_>,
         pass: &Pass,
-    ) -> Result<Matrix<f32, D, T>, KernelError> {
-        let mut encoded = Vec::with_capacity(self.encoders.len());
-        for (encoder, block) in self.encoders.iter().zip(&inputs.blocks) {
-            encoded.push(encoder.forward(&self.parameters, &self.device, block, rows, pass)?);
+        asked: Asked,
+    ) -> Result<Scores<D, T>, KernelError> {
+        let (mut vectors, mut modalities) = (Vec::with_capacity(self.branches.len()), Vec::new());
+        for (index, branch) in self.branches.iter().enumerate() {
+            let having = rows.having(inputs.present(index));
+            let vector = self.vector::<T>(branch, inputs, index, rows, &having, pass)?;
+            let Some(Beside { head, .. }) = branch.beside.as_ref().filter(|_| asked != Asked::Joint) else {
+                vectors.push(vector);
+                continue;
+            };
+            let (vector, tape) = vector.split_tape();
+            let scores = head.forward(&self.parameters, vector.clone().put_tape(tape), pass)?;
+            let present = match having {
+                Having::All => None,
+                Having::Some { flags, .. } => Some(flags),
+            };
+            modalities.push(ModalityScores { scores, present });
+            vectors.push(vector.put_tape(T::default()));
         }
-        let fused = self.fusion.forward(&self.device, encoded)?;
-        self.head.forward(&self.parameters, fused, pass)
+        let joint = if asked == Asked::Modalities {
+            None
+        } else {
+            let fused = self.fusion.forward(&self.parameters, &self.device, vectors)?;
+            Some(self.head.forward(&self.parameters, fused, pass)?)
+        };
+        Ok(Scores { joint, modalities })
+    }
+
+    /// The vector of one modality for the picked rows, its stand-in where they lack it.
+    fn vector<T: Tape<f32, D> + 'static>(
+        &self,
+        branch: &Branch,
+        inputs: &Inputs,
+        index: usize,
+        rows: &Rows<'_>,
+        having: &Having,
+        pass: &Pass,
+    ) -> Result<Matrix<f32, D, T>, KernelError> {
+        let encode = |rows: &Rows<'_>| {
+            branch.encoder.forward::<D, T>(&self.parameters, &self.device, &inputs.blocks[index], rows, pass)
+        };
+        match (having, &branch.beside) {
+            (Having::All, _) => encode(rows),
+            // Alone, it is present in every row that has anything.
+            (Having::Some { rows, .. }, None) => encode(&Rows::Picked(rows)),
+            (Having::Some { .. }, Some(_)) => unreachable!("the inputs were checked"),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::tests::some_inputs;
+    use crate::Block;
+    use crate::batch::tests::{cut, some_inputs};
     use crate::config::tests::{small, table};
-    use crate::{Block, TableBlock};
     use proptest::prelude::*;
 
     fn model(config: ModelConfig) -> Model {
@@ -202,17 +395,6 @@ mod tests {
 
     fn bits(predictions: &Predictions) -> Vec<u64> {
         predictions.values.iter().map(|value| value.to_bits()).collect()
-    }
-
-    fn cut(inputs: &Inputs, rows: std::ops::Range<usize>) -> Inputs {
-        let rows = Rows::Range(rows);
-        let cut = |block: &Block| {
-            let Block::Table(block) = block;
-            let columns = |length: usize| length / inputs.rows;
-            let numeric = rows.of(&block.numeric, columns(block.numeric.len()));
-            Block::Table(TableBlock { numeric, codes: rows.of(&block.codes, columns(block.codes.len())) })
-        };
-        Inputs { rows: rows.len(), blocks: inputs.blocks.iter().map(cut).collect() }
     }
 
     fn assert_batch_invariant(model: &Model, inputs: &Inputs, what: &str) {
@@ -264,7 +446,7 @@ mod tests {
             crate::weights::Numbers::F32(values) => values.clone(),
             crate::weights::Numbers::F64(_) => panic!("models are in single precision"),
         };
-        let Block::Table(block) = &inputs.blocks[0];
+        let Block::Table(block) = &inputs.blocks[0] else { panic!("it is a table") };
         let mut features = block.numeric.clone();
         for (column, &code) in block.codes.iter().enumerate() {
             features

@@ -88,6 +88,7 @@ pub(crate) struct Builder<D: ModelDevice> {
     device: D,
     source: Source,
     count: usize,
+    encoder: Option<usize>,
     parameters: Parameters<D>,
 }
 
@@ -108,6 +109,8 @@ pub(crate) struct Parameters<D: ModelDevice> {
 struct Named<P> {
     name: String,
     parameter: P,
+    /// The encoder it belongs to, if to one.
+    encoder: Option<usize>,
 }
 
 /// The values of all parameters at one moment.
@@ -116,7 +119,13 @@ pub(crate) struct Snapshot<D: ModelDevice>(Vec<Arc<Buffer<f32, D>>>);
 impl<D: ModelDevice> Builder<D> {
     pub(crate) fn new(device: &D, source: Source) -> Self {
         let parameters = Parameters { matrices: Vec::new(), vectors: Vec::new() };
-        Builder { device: device.clone(), source, count: 0, parameters }
+        Builder { device: device.clone(), source, count: 0, encoder: None, parameters }
+    }
+
+    /// Says which encoder the next parameters belong to, if to one.
+    pub(crate) fn belonging_to(&mut self, encoder: Option<usize>) -> &mut Self {
+        self.encoder = encoder;
+        self
     }
 
     /// A weight matrix or an embedding: it is regularised.
@@ -128,7 +137,7 @@ impl<D: ModelDevice> Builder<D> {
     ) -> Result<MatrixId, ParametersError> {
         let values = self.values(&name, &[shape.0, shape.1], initial)?;
         let parameter = Parameter::new(&self.device, values, shape, Regularised::Yes)?;
-        self.parameters.matrices.push(Named { name, parameter });
+        self.parameters.matrices.push(Named { name, parameter, encoder: self.encoder });
         Ok(MatrixId(self.parameters.matrices.len() - 1))
     }
 
@@ -141,7 +150,7 @@ impl<D: ModelDevice> Builder<D> {
     ) -> Result<VectorId, ParametersError> {
         let values = self.values(&name, &[length], initial)?;
         let parameter = Parameter::new(&self.device, values, (length,), Regularised::No)?;
-        self.parameters.vectors.push(Named { name, parameter });
+        self.parameters.vectors.push(Named { name, parameter, encoder: self.encoder });
         Ok(VectorId(self.parameters.vectors.len() - 1))
     }
 
@@ -225,6 +234,12 @@ impl<D: ModelDevice> Parameters<D> {
         let vectors =
             self.vectors.iter().map(|named| (named.name.as_str(), &named.parameter as &dyn Trainable<f32, D>));
         matrices.chain(vectors)
+    }
+
+    /// For each of them, in the same order, the encoder it belongs to, if to one.
+    pub(crate) fn encoders(&self) -> impl Iterator<Item = Option<usize>> {
+        let matrices = self.matrices.iter().map(|named| named.encoder);
+        matrices.chain(self.vectors.iter().map(|named| named.encoder))
     }
 
     /// How many numbers there are to learn.

@@ -1,7 +1,5 @@
 //! What a model predicts.
 
-use crate::Task;
-
 /// The predictions for some rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Predictions {
@@ -13,10 +11,19 @@ pub struct Predictions {
     pub values: Vec<f64>,
 }
 
+/// What the head of a single encoder predicts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeadPredictions {
+    /// The encoder's name.
+    pub name: String,
+    /// Its predictions; the prior in the rows that lack its modality.
+    pub predictions: Predictions,
+}
+
 impl Predictions {
-    /// Nothing yet, for the given task.
-    pub(crate) fn empty(task: Task) -> Self {
-        Predictions { rows: 0, columns: task.width(), values: Vec::new() }
+    /// The same numbers for each of `rows` rows.
+    pub(crate) fn repeated(row: &[f64], rows: usize) -> Self {
+        Predictions { rows, columns: row.len(), values: row.repeat(rows) }
     }
 
     /// The numbers of one row.
@@ -25,6 +32,10 @@ impl Predictions {
     /// If there is no such row.
     pub fn row(&self, row: usize) -> &[f64] {
         &self.values[row * self.columns..(row + 1) * self.columns]
+    }
+
+    pub(crate) fn row_mut(&mut self, row: usize) -> &mut [f64] {
+        &mut self.values[row * self.columns..(row + 1) * self.columns]
     }
 }
 

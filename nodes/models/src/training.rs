@@ -2,17 +2,14 @@
 
 use std::ops::ControlFlow;
 
-use nodes_kernels::{Backward, KernelError, NoneTape, Optimiser, OwnedTape, Scalar, Tape, values_of};
+use nodes_kernels::{Backward, HeadLoss, KernelError, NoneTape, Optimiser, OwnedTape, Scalar, Tape, values_of};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{InputError, Rows};
-use crate::objective::Objective;
+use crate::objective::{Loss, Objective};
 use crate::pass::Pass;
 use crate::randomness::{Purpose, Stream};
-use crate::{Examples, Model, ModelDevice, OptionsError, TargetError, TargetScale, Targets, TrainingOptions};
-
-/// The validation loss is computed in chunks of this many rows, to bound the memory.
-const CHUNK: usize = 1024;
+use crate::{Examples, Model, ModelDevice, OptionsError, TargetError, Targets, TrainingOptions};
 
 /// Training failed or was cancelled. The model is then in no useful state.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +41,15 @@ pub enum TrainingError {
     NoRows {
         /// Which rows.
         role: &'static str,
+    },
+
+    /// Every row lacks everything that the encoders read.
+    #[error("all {rows} {role} rows lack every modality, so there is nothing to learn from")]
+    NoModality {
+        /// Which rows.
+        role: &'static str,
+        /// How many there are.
+        rows: usize,
     },
 
     /// A loss or a gradient became infinite or not a number.
@@ -95,13 +101,33 @@ pub enum Progress<'a> {
 pub struct EpochReport {
     /// The epoch, from 1.
     pub epoch: usize,
-    /// The weighted mean of the batches' losses, with dropout, each before its step: nats for classes, squared standard
-    /// deviations for numbers.
+    /// The weighted mean of the batches' losses, with dropout, each before its step: what training makes small. Nats for
+    /// classes, squared standard deviations for numbers.
     pub train_loss: f64,
-    /// The loss on the validation rows, without dropout; absent without such rows.
+    /// The part of it that is the joint head's own, by itself; all of it if there is one encoder.
+    pub joint_loss: f64,
+    /// The joint head's loss on the validation rows, without dropout; absent without such rows.
     pub validation_loss: Option<f64>,
     /// The mean Euclidean norm of the batches' gradients, before they are cut.
     pub gradient_norm: f64,
+    /// Each encoder by itself, in order; none if there is only one.
+    pub modalities: Vec<ModalityEpoch>,
+}
+
+/// What an epoch did to one encoder among several.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModalityEpoch {
+    /// The encoder's name.
+    pub name: String,
+    /// The loss of its own head on the train rows that have its modality, as [`EpochReport::train_loss`] and by itself;
+    /// zero if none has it.
+    pub train_loss: f64,
+    /// The loss of its own head on the validation rows that have its modality, without dropout; absent without such rows.
+    pub validation_loss: Option<f64>,
+    /// The mean Euclidean norm of the gradients of its encoder, from all heads, over the batches that had its modality.
+    pub gradient_norm: f64,
+    /// The share of the train rows that have its modality.
+    pub present_share: f64,
 }
 
 /// What training did.
@@ -146,17 +172,18 @@ pub fn train<D: ModelDevice>(
     if let Some(validation) = validation {
         check(model, validation, "validation")?;
     }
-    if let (Targets::Values(values), task) = (&train.targets, model.config().task) {
-        model.target_scale = TargetScale::fit(values, task.width());
-    }
+    options.loss_weights.check_names(model.config().encoders.iter().map(|named| named.name.as_str()))?;
+    model.fit_scales(train);
     let class_weights = match &train.targets {
         Targets::Classes(classes) => options.class_weights.resolve(classes, model.config().task.width())?,
         Targets::Values(_) => None,
     };
     let objective = |examples| Objective::new(model, examples, class_weights.as_deref(), options);
     let (train, validation) = (objective(train), validation.map(objective));
-    if train.weight(&Rows::Range(0..train.rows())) == 0.0 {
-        return Err(TrainingError::NoRows { role: "train" });
+    for (role, objective) in [("train", Some(&train)), ("validation", validation.as_ref())] {
+        if objective.is_some_and(|objective| objective.total_weight() == 0.0) {
+            return Err(TrainingError::NoRows { role });
+        }
     }
 
     let mut run = Run { model, options, optimiser: Optimiser::new(options.optimiser_settings()), seed, progress };
@@ -165,8 +192,7 @@ pub fn train<D: ModelDevice>(
     for epoch in 1..=options.epochs {
         let mut done = run.epoch(&train, epoch)?;
         if let Some(validation) = &validation {
-            let loss = run.validate(validation, epoch)?;
-            done.validation_loss = Some(loss);
+            let loss = run.validate(validation, epoch, &mut done)?;
             if best.as_ref().is_none_or(|(lowest, _)| loss < *lowest) {
                 best = Some((loss, run.model.parameters.snapshot()));
                 report.best_epoch = epoch;
@@ -193,7 +219,45 @@ fn check<D: ModelDevice>(model: &Model<D>, examples: &Examples, role: &'static s
         .check(model.config().task, inputs.rows, weights.as_deref())
         .map_err(|source| TrainingError::Target { role, source })?;
     let weightless = weights.as_ref().is_some_and(|weights| weights.iter().all(|&weight| weight == 0.0));
-    if inputs.rows == 0 || weightless { Err(TrainingError::NoRows { role }) } else { Ok(()) }
+    if inputs.rows == 0 || weightless {
+        Err(TrainingError::NoRows { role })
+    } else if (0..inputs.rows).any(|row| inputs.has_any(row)) {
+        Ok(())
+    } else {
+        Err(TrainingError::NoModality { role, rows: inputs.rows })
+    }
+}
+
+/// A weighted mean under way.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mean {
+    sum: f64,
+    weight: f64,
+}
+
+impl Mean {
+    fn add(&mut self, value: f64, weight: f64) {
+        self.sum += value * weight;
+        self.weight += weight;
+    }
+
+    fn add_loss(&mut self, loss: HeadLoss) {
+        self.add(loss.value, loss.row_weight);
+    }
+
+    /// The mean, if there is anything to take it of.
+    fn value(self) -> Option<f64> {
+        (self.weight > 0.0).then(|| self.sum / self.weight)
+    }
+}
+
+/// What one step did: losses before it, and norms of gradients.
+struct Step {
+    total: f64,
+    joint: HeadLoss,
+    modalities: Vec<HeadLoss>,
+    norm: f64,
+    encoder_norms: Vec<f64>,
 }
 
 /// A training under way.
@@ -210,51 +274,94 @@ impl<D: ModelDevice> Run<'_, D> {
     fn epoch(&mut self, train: &Objective<'_>, epoch: usize) -> Result<EpochReport, TrainingError> {
         let order = Stream::numbered(self.seed, Purpose::Order, epoch as u64).order(train.rows());
         let batches = order.len().div_ceil(self.options.batch_size);
-        let (mut losses, mut weights, mut norms) = (0.0, 0.0, 0.0);
+        let encoders = self.model.config().encoders.len();
+        let (mut total, mut joint, mut norms) = (Mean::default(), Mean::default(), 0.0);
+        let (mut losses, mut encoder_norms) = (vec![Mean::default(); encoders], vec![Mean::default(); encoders]);
         for (index, rows) in order.chunks(self.options.batch_size).enumerate() {
-            let rows = Rows::Picked(rows);
-            let weight = train.weight(&rows);
-            let (loss, norm) = self.step(train, &rows, epoch, index)?;
-            losses += loss * weight;
-            weights += weight;
-            norms += norm;
+            let step = self.step(train, &Rows::Picked(&train.picked(rows)), epoch, index)?;
+            total.add(step.total, step.joint.row_weight);
+            joint.add_loss(step.joint);
+            norms += step.norm;
+            for (mean, loss) in losses.iter_mut().zip(&step.modalities) {
+                mean.add_loss(*loss);
+            }
+            for (mean, norm) in encoder_norms.iter_mut().zip(step.encoder_norms) {
+                mean.add(norm, if norm > 0.0 { 1.0 } else { 0.0 });
+            }
             self.tell(epoch, Progress::Batch { epoch, batch: index + 1, batches })?;
         }
-        let (train_loss, gradient_norm) = (losses / weights, norms / batches as f64);
-        Ok(EpochReport { epoch, train_loss, validation_loss: None, gradient_norm })
+        let mut modalities = Vec::new();
+        if encoders > 1 {
+            let shares = train.present_shares();
+            for (index, named) in self.model.config().encoders.iter().enumerate() {
+                modalities.push(ModalityEpoch {
+                    name: named.name.clone(),
+                    train_loss: losses[index].value().unwrap_or(0.0),
+                    validation_loss: None,
+                    gradient_norm: encoder_norms[index].value().unwrap_or(0.0),
+                    present_share: shares[index],
+                });
+            }
+        }
+        Ok(EpochReport {
+            epoch,
+            train_loss: total.value().unwrap_or(0.0),
+            joint_loss: joint.value().unwrap_or(0.0),
+            validation_loss: None,
+            gradient_norm: norms / batches as f64,
+            modalities,
+        })
     }
 
-    /// One step on one batch; returns the loss before it and the norm of its gradient.
+    /// One step on one batch.
     fn step(
         &mut self,
         train: &Objective<'_>,
         rows: &Rows<'_>,
         epoch: usize,
         batch: usize,
-    ) -> Result<(f64, f64), TrainingError> {
+    ) -> Result<Step, TrainingError> {
         let pass = Pass::training(self.seed, epoch, batch);
-        let loss = train.loss::<D, OwnedTape<f32, D>>(self.model, rows, &pass)?;
-        let value = self.finite("train loss", number(&loss)?, epoch)?;
-        let mut gradients = loss.try_backward().map_err(|error| KernelError::Device(error.to_string()))?;
+        let Loss { total, joint, modalities } = train.loss::<D, OwnedTape<f32, D>>(self.model, rows, &pass)?;
+        let value = self.finite("train loss", number(&total)?, epoch)?;
+        let mut gradients = total.try_backward().map_err(|error| KernelError::Device(error.to_string()))?;
         let device = self.model.device().clone();
         let mut parameters = self.model.parameters.trainables();
         let norm = self.optimiser.step(&device, self.options.learning_rate, &mut parameters, &mut gradients)?;
-        Ok((value, self.finite("norm of the gradient", norm, epoch)?))
+        let norm = self.finite("norm of the gradient", norm, epoch)?;
+        let mut squares = vec![0.0; self.model.config().encoders.len()];
+        for (encoder, square) in self.model.parameters.encoders().zip(self.optimiser.squares()) {
+            if let Some(encoder) = encoder {
+                squares[encoder] += square;
+            }
+        }
+        let encoder_norms = squares.into_iter().map(f64::sqrt).collect();
+        Ok(Step { total: value, joint, modalities, norm, encoder_norms })
     }
 
-    fn validate(&self, validation: &Objective<'_>, epoch: usize) -> Result<f64, TrainingError> {
-        let (mut losses, mut weights) = (0.0, 0.0);
-        let count = validation.rows();
-        for start in (0..count).step_by(CHUNK) {
-            let rows = Rows::Range(start..count.min(start + CHUNK));
-            let weight = validation.weight(&rows);
-            losses += number(&validation.loss::<D, NoneTape>(self.model, &rows, &Pass::Inference)?)? * weight;
-            weights += weight;
+    /// Writes the losses on the validation rows into the epoch's report; returns that of the joint head.
+    fn validate(
+        &self,
+        validation: &Objective<'_>,
+        epoch: usize,
+        report: &mut EpochReport,
+    ) -> Result<f64, TrainingError> {
+        let (mut joint, mut modalities) = (Mean::default(), vec![Mean::default(); report.modalities.len()]);
+        let (count, chunk) = (validation.rows(), self.model.chunk());
+        for start in (0..count).step_by(chunk) {
+            let rows = validation.range(start..count.min(start + chunk));
+            let loss = validation.loss::<D, NoneTape>(self.model, &rows, &Pass::Inference)?;
+            joint.add_loss(loss.joint);
+            for (mean, loss) in modalities.iter_mut().zip(loss.modalities) {
+                mean.add_loss(loss);
+            }
         }
-        if weights == 0.0 {
-            return Err(TrainingError::NoRows { role: "validation" });
+        for (modality, mean) in report.modalities.iter_mut().zip(modalities) {
+            modality.validation_loss = mean.value();
         }
-        self.finite("validation loss", losses / weights, epoch)
+        let loss = self.finite("validation loss", joint.value().unwrap_or(0.0), epoch)?;
+        report.validation_loss = Some(loss);
+        Ok(loss)
     }
 
     fn finite(&self, what: &'static str, value: f64, epoch: usize) -> Result<f64, TrainingError> {
@@ -280,8 +387,12 @@ mod tests {
     use crate::Task;
     use crate::batch::tests::some_inputs;
     use crate::config::tests::{small, table};
-    use crate::{Block, ClassWeights, ModelFiles, OptimiserName};
+    use crate::{
+        Block, ClassWeights, EncoderConfig, Inputs, LossWeights, ModelConfig, ModelFiles, NamedEncoder, OptimiserName,
+        TableBlock,
+    };
     use nodes_kernels::Cpu;
+    use std::collections::BTreeMap;
 
     const CLASSES: Task = Task::Classification { classes: 2 };
     const NUMBER: Task = Task::Regression { outputs: 1 };
@@ -289,7 +400,7 @@ mod tests {
     /// Rows whose target is a function of a number and a category that no single column gives away.
     fn examples(rows: usize, seed: u64, task: Task) -> Examples {
         let inputs = some_inputs(rows, seed);
-        let Block::Table(block) = &inputs.blocks[0];
+        let Block::Table(block) = &inputs.blocks[0] else { panic!("it is a table") };
         let signal = |row: usize| {
             let sign = if block.codes[row * 2 + 1] == 1 { 1.0 } else { -1.0 };
             sign * f64::from(block.numeric[row * 3]) + 0.5 * f64::from(block.numeric[row * 3 + 2])
@@ -455,6 +566,94 @@ mod tests {
         );
     }
 
+    /// The small model's inputs twice, once with the category that decides and once with the number.
+    fn two_encoders(rows: usize, seed: u64) -> (ModelConfig, Examples) {
+        let examples = examples(rows, seed, CLASSES);
+        let Block::Table(block) = &examples.inputs.blocks[0] else { panic!("it is a table") };
+        let numbers = TableBlock { numeric: block.numeric.clone(), codes: vec![] };
+        let codes = TableBlock { numeric: vec![], codes: block.codes.clone() };
+        let inputs = Inputs { rows, blocks: vec![Block::Table(numbers), Block::Table(codes)], present: vec![] };
+        let mut config = small(CLASSES);
+        config.encoders.push(NamedEncoder { name: "codes".to_string(), ..config.encoders[0].clone() });
+        for (named, (numeric, categories)) in config.encoders.iter_mut().zip([(3, vec![]), (0, vec![4, 2])]) {
+            let EncoderConfig::Table(table) = &mut named.encoder else { panic!("it is a table") };
+            (table.numeric, table.categories) = (numeric, categories);
+            table.options.dropout = 0.0;
+        }
+        config.head.hidden = vec![16];
+        (config, Examples { inputs, ..examples })
+    }
+
+    #[test]
+    fn each_of_several_encoders_is_reported_by_itself_and_their_weighted_sum_is_made_small() {
+        let (config, rows) = two_encoders(300, 1);
+        let (_, validation) = two_encoders(100, 2);
+        let loss_weights =
+            LossWeights { joint: 2.0, default_modality: 0.5, modalities: BTreeMap::from([("codes".to_string(), 0.0)]) };
+        let options = TrainingOptions { loss_weights, epochs: 12, ..options() };
+        let mut model = Model::new(&Cpu::default(), config.clone(), 3).expect("the configuration is sound");
+        let report = train(&mut model, &rows, Some(&validation), &options, 3, &mut |_| ControlFlow::Continue(()))
+            .expect("it can be trained");
+        for epoch in &report.epochs {
+            let [numbers, codes] = &epoch.modalities[..] else { panic!("there are two encoders") };
+            assert_eq!((numbers.name.as_str(), codes.name.as_str()), ("rows", "codes"));
+            let sum = 2.0 * epoch.joint_loss + 0.5 * numbers.train_loss;
+            assert!((epoch.train_loss - sum).abs() < 1e-5, "{} for {sum}", epoch.train_loss);
+            let norms = numbers.gradient_norm.hypot(codes.gradient_norm);
+            assert!(numbers.gradient_norm > 0.0 && codes.gradient_norm > 0.0 && norms < epoch.gradient_norm * 1.5);
+            assert!(numbers.validation_loss.is_some() && numbers.present_share == 1.0);
+        }
+        let last = report.epochs.last().expect("there are epochs");
+        // A head of weight zero stays as it began, near even odds.
+        assert!((last.modalities[1].train_loss - report.epochs[0].modalities[1].train_loss).abs() < 0.3);
+        assert!(last.joint_loss < 0.5 * report.epochs[0].joint_loss);
+
+        let unknown = LossWeights { modalities: BTreeMap::from([("x".to_string(), 1.0)]), ..Default::default() };
+        let options = TrainingOptions { loss_weights: unknown, ..options };
+        let error = train(&mut model, &rows, None, &options, 3, &mut |_| ControlFlow::Continue(()));
+        let expected = "the loss of `x` has a weight, but the model has no encoder of that name";
+        assert_eq!(error.expect_err("there is no `x`").to_string(), expected);
+    }
+
+    #[test]
+    fn rows_that_lack_everything_teach_nothing_but_the_prior_which_they_get() {
+        let (mut rows, options) = (examples(60, 1, CLASSES), TrainingOptions { epochs: 2, ..options() });
+        let fit = |rows: &Examples| {
+            let mut model = Model::new(&Cpu::default(), small(CLASSES), 3).expect("the configuration is sound");
+            let report = train(&mut model, rows, Some(rows), &options, 3, &mut |_| ControlFlow::Continue(()));
+            (report.expect("it can be trained"), model)
+        };
+        let (report, full) = fit(&rows);
+        let (Block::Table(block), Targets::Classes(classes)) = (&mut rows.inputs.blocks[0], &mut rows.targets) else {
+            panic!("it is a table with classes")
+        };
+        block.numeric.extend([f32::NAN; 60]);
+        block.codes.extend([77; 40]);
+        classes.extend([1; 20]);
+        rows.inputs.rows = 80;
+        rows.inputs.present = vec![Some((0..80).map(|row| row < 60).collect())];
+        let (with_missing, model) = fit(&rows);
+        assert_eq!(with_missing, report);
+        assert!(
+            model.parameters.to_weights().expect("on the CPU") == full.parameters.to_weights().expect("on the CPU")
+        );
+
+        let Targets::Classes(classes) = &rows.targets else { panic!("they are classes") };
+        let share = classes.iter().filter(|&&class| class == 1).count() as f64 / 80.0;
+        let predictions = model.predict(&rows.inputs).expect("the inputs fit");
+        for row in 60..80 {
+            assert!((predictions.row(row)[1] - share).abs() < 1e-12);
+        }
+        let some = full.predict(&crate::batch::tests::cut(&rows.inputs, 0..60)).expect("the inputs fit");
+        assert_eq!(predictions.values[..120], some.values);
+
+        rows.inputs.present = vec![Some(vec![false; 80])];
+        let mut model = Model::new(&Cpu::default(), small(CLASSES), 3).expect("the configuration is sound");
+        let error = train(&mut model, &rows, None, &options, 3, &mut |_| ControlFlow::Continue(()));
+        let expected = "all 80 train rows lack every modality, so there is nothing to learn from";
+        assert_eq!(error.expect_err("there is nothing").to_string(), expected);
+    }
+
     #[test]
     fn progress_is_told_and_may_cancel() {
         let mut model = Model::new(&Cpu::default(), small(CLASSES), 3).expect("the configuration is sound");
@@ -489,7 +688,7 @@ mod tests {
         let kind = error(&|rows| rows.targets = Targets::Values(vec![0.0; 20]));
         assert_eq!(kind, "train rows: the model is for classification, but the targets are numbers");
         let input = error(&|rows| {
-            let Block::Table(block) = &mut rows.inputs.blocks[0];
+            let Block::Table(block) = &mut rows.inputs.blocks[0] else { panic!("it is a table") };
             block.codes[0] = 9;
         });
         assert_eq!(

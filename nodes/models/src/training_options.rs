@@ -1,5 +1,7 @@
 //! How a model is trained.
 
+use std::collections::BTreeMap;
+
 use nodes_kernels::{OptimiserSettings, Residual, Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,6 +32,19 @@ pub enum OptionsError {
         /// How many usable weights there are.
         found: usize,
     },
+
+    /// The loss of a modality is weighed by a number below zero, or that is none.
+    #[error("the loss of `{modality}` has the weight {found}, expected a finite number from 0")]
+    LossWeight {
+        /// The encoder's name.
+        modality: String,
+        /// The weight.
+        found: f64,
+    },
+
+    /// A modality is weighed that the model does not have.
+    #[error("the loss of `{0}` has a weight, but the model has no encoder of that name")]
+    UnknownModality(String),
 }
 
 /// How a model is trained.
@@ -84,6 +99,55 @@ pub struct TrainingOptions {
     /// quadratic by default.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub huber_delta: Option<f64>,
+
+    /// How much the losses of several encoders count; with one encoder there is one loss.
+    pub loss_weights: LossWeights,
+}
+
+/// How much each term of the joint loss counts.
+///
+/// With two or more encoders, each has a head of its own beside the joint one, and training makes
+/// `joint · L_joint + Σ modality · L_modality` small. The terms of the modalities keep each encoder learning where another
+/// one alone would do, and give its own score. Only the ratios matter to Adam; the prediction is the joint head's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LossWeights {
+    /// The weight of the loss of the joint prediction, above 0; 1 by default.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub joint: f64,
+
+    /// The weights of the losses of single encoders, by their names, each at least 0.
+    #[schemars(extend("additionalProperties" = {"type": "number", "minimum": 0}))]
+    pub modalities: BTreeMap<String, f64>,
+
+    /// The weight of the loss of every encoder that has none of its own, at least 0; 0.3 by default.
+    #[schemars(range(min = 0.0))]
+    pub default_modality: f64,
+}
+
+impl Default for LossWeights {
+    fn default() -> Self {
+        LossWeights { joint: 1.0, modalities: BTreeMap::new(), default_modality: 0.3 }
+    }
+}
+
+impl LossWeights {
+    /// The weight of the loss of an encoder.
+    pub fn modality(&self, name: &str) -> f64 {
+        self.modalities.get(name).copied().unwrap_or(self.default_modality)
+    }
+
+    /// Checks that every weight belongs to one of the encoders.
+    ///
+    /// # Errors
+    /// [`OptionsError::UnknownModality`] with the first that does not.
+    pub(crate) fn check_names<'a>(&self, encoders: impl Iterator<Item = &'a str>) -> Result<(), OptionsError> {
+        let known: Vec<&str> = encoders.collect();
+        match self.modalities.keys().find(|name| !known.contains(&name.as_str())) {
+            Some(name) => Err(OptionsError::UnknownModality(name.clone())),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What turns gradients into steps.
@@ -145,6 +209,7 @@ impl Default for TrainingOptions {
             class_weights: ClassWeights::Equal,
             label_smoothing: 0.0,
             huber_delta: None,
+            loss_weights: LossWeights::default(),
         }
     }
 }
@@ -161,7 +226,8 @@ impl TrainingOptions {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         let from_zero = |value: f64| value.is_finite() && value >= 0.0;
         let share = |value: f64| (0.0..1.0).contains(&value);
-        let checks: [(&'static str, f64, bool, &'static str); 9] = [
+        let LossWeights { joint, default_modality, ref modalities } = self.loss_weights;
+        let checks: [(&'static str, f64, bool, &'static str); 11] = [
             ("epochs", self.epochs as f64, self.epochs > 0, "at least 1"),
             ("batch_size", self.batch_size as f64, self.batch_size > 0, "at least 1"),
             ("learning_rate", self.learning_rate, positive(self.learning_rate), "more than 0"),
@@ -176,11 +242,16 @@ impl TrainingOptions {
                 "more than 0",
             ),
             ("huber_delta", self.huber_delta.unwrap_or(1.0), self.huber_delta.is_none_or(positive), "more than 0"),
+            ("loss_weights.joint", joint, positive(joint), "more than 0"),
+            ("loss_weights.default_modality", default_modality, from_zero(default_modality), "at least 0"),
         ];
         for (name, found, good, expected) in checks {
             if !good {
                 return Err(OptionsError::Range { name, found, expected });
             }
+        }
+        if let Some((modality, &found)) = modalities.iter().find(|(_, weight)| !from_zero(**weight)) {
+            return Err(OptionsError::LossWeight { modality: modality.clone(), found });
         }
         if self.patience == Some(0) {
             return Err(OptionsError::Range { name: "patience", found: 0.0, expected: "at least 1" });
@@ -228,6 +299,21 @@ mod tests {
         assert_eq!(error(|options| options.momentum = 1.0), "`momentum` is 1, expected at least 0 and less than 1");
         assert_eq!(error(|options| options.patience = Some(0)), "`patience` is 0, expected at least 1");
         assert_eq!(error(|options| options.gradient_clip = Some(0.0)), "`gradient_clip` is 0, expected more than 0");
+        let joint = error(|options| options.loss_weights.joint = 0.0);
+        assert_eq!(joint, "`loss_weights.joint` is 0, expected more than 0");
+        let modality = error(|options| {
+            options.loss_weights.modalities.insert("words".to_string(), -1.0);
+        });
+        assert_eq!(modality, "the loss of `words` has the weight -1, expected a finite number from 0");
+    }
+
+    #[test]
+    fn a_modality_has_its_own_weight_or_the_default() {
+        let weights: LossWeights = serde_json::from_str(r#"{"modalities": {"words": 2}}"#).expect("they are sound");
+        assert_eq!((weights.modality("words"), weights.modality("rows"), weights.joint), (2.0, 0.3, 1.0));
+        assert_eq!(weights.check_names(["rows", "words"].into_iter()), Ok(()));
+        let error = weights.check_names(["rows"].into_iter()).expect_err("there are no words").to_string();
+        assert_eq!(error, "the loss of `words` has a weight, but the model has no encoder of that name");
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl ModelColumns {
     pub(crate) fn inputs(&self, rows: &DataFrame) -> Result<Inputs, NodeError> {
         let block = |encoder: &NamedPreparation| Ok(Block::Table(encoder.preparation.block(rows)?));
         let blocks = self.encoders.iter().map(block).collect::<Result<_, NodeError>>()?;
-        Ok(Inputs { rows: rows.height(), blocks })
+        Ok(Inputs { rows: rows.height(), blocks, present: Vec::new() })
     }
 }
 

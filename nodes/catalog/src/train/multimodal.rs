@@ -10,8 +10,8 @@ use engine_table::{
     OPTION_INVALID, OutputPort, PortType, Prediction, Problem, Read, Reduce, ReduceInputs, Reduction, RowFilter,
 };
 use nodes_models::{
-    ClassWeights, Cpu, EncoderConfig, Examples, FusionConfig, HeadConfig, Model, ModelConfig, NamedEncoder,
-    OptimiserName, Stopped, Targets, Task, TrainingOptions, TrainingReport,
+    ClassWeights, Cpu, EncoderConfig, Examples, FusionConfig, HeadConfig, LossWeights, Model, ModelConfig,
+    NamedEncoder, OptimiserName, Stopped, Targets, Task, TrainingOptions, TrainingReport,
 };
 use polars::prelude::DataFrame;
 use schemars::JsonSchema;
@@ -175,7 +175,7 @@ pub struct Multimodal {
 
 impl Describe for Multimodal {
     const KIND: &'static str = "train.multimodal";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const EXAMPLE: &'static str = r"fuseline: 1
 name: risk
 nodes:
@@ -235,6 +235,7 @@ fn training_options(options: &MultimodalOptions) -> TrainingOptions {
         class_weights: options.class_weight.to_weights(),
         label_smoothing: options.label_smoothing,
         huber_delta: None,
+        loss_weights: LossWeights::default(),
     }
 }
 
