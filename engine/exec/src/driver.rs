@@ -350,6 +350,10 @@ impl<'a, 'scope> Driver<'a, 'scope> {
             let sizes = source.files().iter().filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).sum::<u64>();
             return sizes > QUICK_SOURCE_BYTES;
         }
+        // Every file is looked at.
+        if matches!(task.bound.node, Node::Fetch(_)) {
+            return true;
+        }
         self.needs[number].iter().any(|need| self.fresh[*need])
     }
 

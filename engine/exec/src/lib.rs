@@ -44,4 +44,12 @@ impl Chunking {
             Chunking::ByRows(rows) => rule.with_target(rows),
         }
     }
+
+    /// The rule for new rows with `columns` that name files: of `files` files with `bytes` bytes.
+    fn rule_for_files(self, columns: &[ColumnType], files: u64, bytes: u64) -> ChunkRule {
+        match self {
+            Chunking::ByWeight => ChunkRule::for_columns(columns).with_weight(files, bytes),
+            Chunking::ByRows(_) => self.rule(columns),
+        }
+    }
 }

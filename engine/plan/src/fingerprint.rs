@@ -12,13 +12,14 @@ use engine_store::{Fingerprint, KeyPart, Store};
 use engine_table::{Arity, ColumnType, Node, PortType, RowFilter, Table, Written};
 use serde_json::{Value, json};
 
+use crate::fetch::fetched;
 use crate::version::latest;
 use crate::{Environment, OutputRef, Outputs, Plan, PlannedServing, ResolveError, Task, TaskRead, Work};
 
 /// The fingerprint of `task`; nothing while an input is unknown.
 ///
 /// # Errors
-/// If a source's file cannot be read or the store fails.
+/// If a file it reads cannot be read, or the store fails.
 pub fn fingerprint(
     plan: &Plan,
     task: &Task,
@@ -56,7 +57,9 @@ pub fn fingerprint(
         let digest = output.digest();
         parts.add("fitted", format!("fitted {}", plan.task(fitted.task).name), digest.short(), digest);
     }
-    parts.files(task, store)?;
+    if !parts.files(task, outputs, store)? {
+        return Ok(None);
+    }
     if let Work::Sink { serving } = &task.work {
         if let Some(serving) = serving
             && !parts.serving(plan, serving, outputs)
@@ -211,9 +214,19 @@ impl Parts {
         Ok(true)
     }
 
-    /// The content of the files a source reads; where they stand is not keyed.
-    fn files(&mut self, task: &Task, store: &Store) -> Result<(), ResolveError> {
-        let Node::Source(source) = &task.bound.node else { return Ok(()) };
+    /// The content of the files a task reads, not where they stand; false while the table that names them is unknown.
+    fn files(&mut self, task: &Task, outputs: &Outputs, store: &Store) -> Result<bool, ResolveError> {
+        let source = match &task.bound.node {
+            Node::Source(source) => source,
+            Node::Fetch(fetch) => {
+                let Some(fetched) = fetched(task, &**fetch, outputs, store)? else { return Ok(false) };
+                let digest = fetched.digest();
+                let value = format!("{} files {}", fetched.places.len(), digest.short());
+                self.add("files", "files".to_owned(), value, digest);
+                return Ok(true);
+            }
+            _ => return Ok(true),
+        };
         for (place, path) in source.files().into_iter().enumerate() {
             let digest = store.file_digest(&path).map_err(|error| ResolveError::File {
                 node: task.node.clone(),
@@ -226,7 +239,7 @@ impl Parts {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             self.add(&format!("file {place}"), format!("file {name}"), digest.short(), digest);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What a sink packs: the slice as planned, and the fitted values and artifacts of its steps; false while one of

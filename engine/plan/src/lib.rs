@@ -10,6 +10,7 @@ mod bind;
 mod codes;
 mod compose;
 pub mod draw;
+mod fetch;
 mod fingerprint;
 mod listing;
 mod plan;
@@ -24,6 +25,7 @@ pub use bind::bind;
 pub use codes::CODES;
 pub use compose::{compose, compose_and_gather};
 pub use engine_store::{Fingerprint, KeyPart};
+pub use fetch::{Fetched, fetched};
 pub use fingerprint::fingerprint;
 pub use listing::{ColumnListing, ReadListing, gives_of, reads_of, writes_of};
 pub use plan::{

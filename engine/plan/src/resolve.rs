@@ -108,6 +108,14 @@ pub enum ResolveError {
         /// Why not.
         reason: String,
     },
+    /// Files a node takes in cannot be read.
+    #[error("`{node}`: {what}")]
+    Files {
+        /// The node.
+        node: String,
+        /// Which files, and the way out.
+        what: String,
+    },
     /// What stands at a sink's destination cannot be read.
     #[error("`{node}` cannot read what stands at its destination `{path}`: {source}")]
     Destination {

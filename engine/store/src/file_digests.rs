@@ -98,6 +98,11 @@ impl Store {
 
 fn stamp(path: &Path) -> Result<Stamp, StoreError> {
     let metadata = std::fs::metadata(path).map_err(StoreError::file("read", path))?;
+    // A pipe would be waited for, and a folder has no content.
+    if !metadata.is_file() {
+        let what = if metadata.is_dir() { "it is a folder" } else { "it is no plain file" };
+        return Err(StoreError::file("read", path)(std::io::Error::other(what)));
+    }
     Ok(Stamp::of(&metadata))
 }
 

@@ -34,6 +34,7 @@ mod store;
 mod test_records;
 mod writer;
 
+pub use blobs::StrayCell;
 pub use claims::Claim;
 pub use error::StoreError;
 pub use history::{GitState, Invocation, Run, RunEnd, RunStart, RunState, RunTask};

@@ -121,14 +121,19 @@ impl Store {
         Ok(PendingCommit { answer: answered })
     }
 
-    /// Whether everything the record gave is there. Cheap: content is verified when it is first read.
+    /// Whether everything the record gave is there. Cheap: content is verified when it is first read, and that of
+    /// images and sound when a file of theirs has changed.
     pub fn verify_outputs(&self, record: &Record) -> bool {
         self.missing_output(record).is_none()
     }
 
-    /// The first object of the record that is not there.
+    /// The first object of the record, or blob that it names, that is not there.
     pub fn missing_output(&self, record: &Record) -> Option<Digest> {
-        missing(&self.objects, record)
+        let mut tables = record.outputs.values().filter_map(|output| match output {
+            RecordOutput::Table(change) => Some(change),
+            RecordOutput::Files { .. } => None,
+        });
+        missing(&self.objects, record).or_else(|| tables.find_map(|change| self.missing_blob(change)))
     }
 
     /// Keeps the files of an artifact: small text goes into the record, the rest into objects.

@@ -63,6 +63,12 @@ impl ChunkRule {
         ChunkRule { keys, target_rows: None }
     }
 
+    /// The same rule for rows of which so many stand for so many bytes of work: of files the cells only name.
+    #[must_use]
+    pub fn with_weight(self, rows: u64, bytes: u64) -> ChunkRule {
+        ChunkRule { target_rows: Some(target_for(rows, bytes)), ..self }
+    }
+
     /// The same rule with chunks of about `rows` rows (rounded up to a power of two).
     #[must_use]
     pub fn with_target(self, rows: u64) -> ChunkRule {
@@ -243,7 +249,11 @@ fn distinct_prefix(head: &DataFrame, columns: &[String]) -> Result<Vec<String>, 
 /// The power of two nearest to the rows of 2 MB.
 fn target_rows(head: &DataFrame) -> u64 {
     let bytes: u64 = head.columns().iter().map(|column| value_bytes(column.as_materialized_series())).sum();
-    let rows = head.height() as u64;
+    target_for(head.height() as u64, bytes)
+}
+
+/// Rows in a chunk of about 2 MB, if `rows` rows weigh `bytes`.
+fn target_for(rows: u64, bytes: u64) -> u64 {
     if rows == 0 || bytes == 0 {
         return LARGEST_TARGET;
     }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    At, Change, Context, Encoder, Expand, Files, FitApply, NodeError, Problem, Reduce, RowFunction, RowLocal, Sink,
-    Source, TableType, TrainRows, Whole,
+    At, Change, Context, Encoder, Expand, Fetch, Files, FitApply, NodeError, Problem, Reduce, RowFunction, RowLocal,
+    Sink, Source, TableType, TrainRows, Whole,
 };
 
 /// Options that the schema allows and the kind does not.
@@ -175,6 +175,8 @@ fn read_fitted<T: DeserializeOwned>(fitted: &Files) -> Result<T, NodeError> {
 pub enum Node {
     /// Reads outside the graph.
     Source(Arc<dyn Source>),
+    /// Takes files outside the graph in.
+    Fetch(Arc<dyn Fetch>),
     /// Row by row.
     RowLocal(Arc<dyn RowLocal>),
     /// Learns, then row by row: two tasks, `node/fit` and `node`.
@@ -250,6 +252,12 @@ impl Kind {
     pub fn source<K: Describe + Source>() -> Kind {
         let kind = Kind::described::<K>(Effect::Source, |kind| Node::Source(Arc::new(kind)));
         Kind { inputs: Vec::new(), outputs: vec![OutputPort::of(ArtifactKind::Table)], ..kind }
+    }
+
+    /// A kind that takes files in: those of a folder, or those the rows of a table name.
+    pub fn fetch<K: Describe + Fetch>() -> Kind {
+        let kind = Kind::described::<K>(Effect::Source, |kind| Node::Fetch(Arc::new(kind)));
+        Kind { outputs: vec![OutputPort::of(ArtifactKind::Table)], ..kind }
     }
 
     /// A kind that works row by row.

@@ -1,7 +1,7 @@
 //! Tables of typed columns, and the node traits over their rows.
 //!
 //! Two halves. The contracts: what a kind declares ([`Kind`], [`Describe`]), what it infers
-//! ([`Change`], [`TableType`]) and what it does ([`Source`], [`RowLocal`], [`FitApply`], [`Whole`],
+//! ([`Change`], [`TableType`]) and what it does ([`Source`], [`Fetch`], [`RowLocal`], [`FitApply`], [`Whole`],
 //! [`Reduce`], [`Encoder`], [`Expand`], [`Sink`]). The rows: how a table stands in segments
 //! ([`Table`]), how values are digested, where chunk boundaries fall.
 //!
@@ -14,6 +14,7 @@ mod column_digest;
 mod columns;
 mod context;
 pub mod deployment;
+mod fetch;
 mod frame;
 mod inputs;
 mod kind;
@@ -33,6 +34,7 @@ pub use chunking::{ChunkKeys, ChunkRule, Chunker};
 pub use column_digest::column_digest;
 pub use columns::{COLUMN_NONE, COLUMN_ROLE, COLUMN_UNKNOWN, Columns};
 pub use context::{Cancel, Context, NoProgress, ProgressSink};
+pub use fetch::{Fetch, FetchType, FetchedFile, NamedFile, OnMissing};
 pub use frame::{
     check_frame, concatenated, dtype_of, empty_frame, empty_tensor_column, tensor_column, tensor_slice, token_column,
     token_slice, value_bytes, with_sizes,

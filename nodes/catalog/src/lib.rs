@@ -34,6 +34,7 @@ pub fn kinds() -> Vec<Kind> {
     vec![
         Kind::source::<ingest::csv::Csv>(),
         Kind::source::<ingest::parquet::Parquet>(),
+        Kind::fetch::<ingest::files::Files>(),
         Kind::fit_apply::<clean::impute::Impute>(),
         Kind::fit_apply::<clean::clip_outliers::ClipOutliers>(),
         Kind::row_local::<clean::cast::Cast>(),

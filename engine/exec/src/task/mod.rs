@@ -5,6 +5,7 @@
 //! the result.
 
 mod apply;
+mod fetch;
 mod fit;
 mod inputs;
 mod reduce;
@@ -323,6 +324,9 @@ impl Workshop<'_> {
             (Work::Source { columns }, Node::Source(node)) => {
                 source::run(task, &**node, columns, shelf, self.chunking, &context)
             }
+            (Work::Source { .. } | Work::Apply { .. }, Node::Fetch(node)) => {
+                fetch::run(&**node, &inputs, shelf, self.chunking, &context)
+            }
             (Work::Fit { .. }, Node::FitApply(node)) => fit::run(&**node, &inputs, shelf, &context),
             (Work::Apply { change, tables, fitted }, _) => {
                 apply::run(change, tables, fitted.as_ref(), &inputs, shelf, &context)
@@ -348,7 +352,8 @@ impl Workshop<'_> {
 
     /// A source that changed while it was read must not be kept under the key of what it was.
     fn check_source_stood_still(&self, task: &Task, inputs: &Outputs, before: &Fingerprint) -> Result<(), Failure> {
-        if !matches!(task.work, Work::Source { .. }) || self.fingerprint(task, inputs)?.key == before.key {
+        let reads_files = matches!(task.work, Work::Source { .. }) || matches!(task.bound.node, Node::Fetch(_));
+        if !reads_files || self.fingerprint(task, inputs)?.key == before.key {
             return Ok(());
         }
         Err(Failure::Transient(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use engine_core::{ArtifactKind, MetricValue};
 use engine_plan::Task;
-use engine_store::{RecordOutput, Store};
+use engine_store::{RecordOutput, Store, StrayCell};
 use engine_table::{ColumnType, Files, NodeError, PortType, StoredColumn, check_frame};
 use polars::prelude::DataFrame;
 
@@ -20,6 +20,7 @@ pub(crate) struct Shelf<'a> {
 /// Columns on their way into the store, chunk after chunk.
 pub(crate) struct ColumnsWriter<'a> {
     shelf: Shelf<'a>,
+    types: Vec<ColumnType>,
     columns: Vec<StoredColumn>,
     pub(crate) chunk_rows: Vec<u64>,
 }
@@ -27,14 +28,22 @@ pub(crate) struct ColumnsWriter<'a> {
 impl<'a> ColumnsWriter<'a> {
     /// A writer of `columns`; every chunk must have exactly these, in order.
     pub(crate) fn new(shelf: Shelf<'a>, columns: impl IntoIterator<Item = ColumnType>) -> ColumnsWriter<'a> {
-        let columns = columns.into_iter().map(|column| StoredColumn { column, chunks: Vec::new() }).collect();
-        ColumnsWriter { shelf, columns, chunk_rows: Vec::new() }
+        let types: Vec<ColumnType> = columns.into_iter().collect();
+        let columns = types.iter().map(|column| StoredColumn { column: column.clone(), chunks: Vec::new() }).collect();
+        ColumnsWriter { shelf, types, columns, chunk_rows: Vec::new() }
     }
 
     /// Writes one chunk, which was checked.
     pub(crate) fn push(&mut self, chunk: &DataFrame) -> Result<(), NodeError> {
         if let Some((secret, column)) = self.shelf.redactor.found_in_frame(chunk) {
             return Err(secret_in_output(secret, &format!("column `{column}`")));
+        }
+        // A record is committed after all it names.
+        if let Some(StrayCell { column, row, text }) = self.shelf.store.stray_cell(chunk, &self.types) {
+            return Err(NodeError::Failed(format!(
+                "`{text}` in row {row} of column `{column}` is the digest of no image or sound in the store: a fault of \
+                 the kind"
+            )));
         }
         self.chunk_rows.push(chunk.height() as u64);
         if self.columns.is_empty() {

@@ -3,6 +3,7 @@
 mod contracts;
 mod data;
 mod kinds;
+mod media;
 mod runs;
 mod trouble;
 
@@ -37,7 +38,8 @@ impl Bench {
     pub(crate) fn new() -> Bench {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store")).unwrap();
-        let registry = Registry::new(kinds::all().into_iter().chain(data::all()).chain(trouble::all()));
+        let registry =
+            Registry::new(kinds::all().into_iter().chain(data::all()).chain(trouble::all()).chain(media::all()));
         Bench { folder, store, registry }
     }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use engine_core::{Diagnostic, Effect};
 use engine_table::{
-    Bound, Change, Cpus, FitOn, InputTypes, Node, Peek, PortType, Read, Reduction, RowFilter, RowSet, SinkType,
-    TableType, WholeType, Written,
+    Bound, Change, ColumnType, Cpus, FetchType, FitOn, InputTypes, Node, Peek, PortType, Read, Reduction, RowFilter,
+    RowSet, SinkType, TableType, WholeType, Written,
 };
 use serde_json::{Map, Value};
 
@@ -226,15 +226,12 @@ impl<'w, 's> Planner<'w, 's> {
                         return None;
                     }
                 };
-                let columns: Vec<_> = columns
-                    .into_iter()
-                    .map(|column| engine_table::ColumnType { origin: site.name.clone(), from_target: false, ..column })
-                    .collect();
-                let table = TableType { columns: columns.clone(), row_set: RowSet(site.name.clone()) };
-                let table = self.unique(site, table)?;
-                let main = self.push_table(site, Work::Source { columns }, Vec::new(), table);
-                Some((main, None))
+                Some((self.lay_out_source(site, columns)?, None))
             }
+            Node::Fetch(kind) => match self.inferred(site, kind.infer(&site.ports.types))? {
+                FetchType::Folder(columns) => Some((self.lay_out_source(site, columns)?, None)),
+                FetchType::Rows(change) => Some((self.lay_out_apply(site, change, None)?, None)),
+            },
             Node::RowLocal(kind) => {
                 let change = self.inferred(site, kind.infer(&site.ports.types))?;
                 let main = self.lay_out_apply(site, change, None)?;
@@ -309,6 +306,17 @@ impl<'w, 's> Planner<'w, 's> {
     pub(super) fn report(&mut self, site: &Site<'w, 's>, diagnostic: Diagnostic) {
         let instance = self.instance(site.scope).map(str::to_owned);
         self.findings.add(instance.as_deref(), diagnostic);
+    }
+
+    /// New rows from outside the graph.
+    fn lay_out_source(&mut self, site: &Site<'w, 's>, columns: Vec<ColumnType>) -> Option<TaskId> {
+        let columns: Vec<ColumnType> = columns
+            .into_iter()
+            .map(|column| ColumnType { origin: site.name.clone(), from_target: false, ..column })
+            .collect();
+        let table = TableType { columns: columns.clone(), row_set: RowSet(site.name.clone()) };
+        let table = self.unique(site, table)?;
+        Some(self.push_table(site, Work::Source { columns }, Vec::new(), table))
     }
 
     fn lay_out_fit(&mut self, site: &Site<'w, 's>, change: &Change) -> Option<TaskId> {

@@ -2,4 +2,5 @@
 
 pub mod csv;
 pub(crate) mod declared;
+pub mod files;
 pub mod parquet;
