@@ -19,6 +19,8 @@ pub enum Activation {
     Gelu,
     /// x / (1 + e^-x), also known as swish (Elfwing, Uchibe and Doya 2018).
     Silu,
+    /// (e^x - e^-x) / (e^x + e^-x)
+    Tanh,
 }
 
 /// Sets a share of the elements to zero and scales the rest so that the mean stays (Srivastava et al. 2014).
@@ -92,6 +94,7 @@ pub(crate) fn finish<E: Element>(finish: Finish, offset: Option<&[E]>, width: us
                 Activation::Relu => row.iter_mut().for_each(|value| *value = relu(*value).0),
                 Activation::Gelu => row.iter_mut().for_each(|value| *value = gelu(*value).0),
                 Activation::Silu => row.iter_mut().for_each(|value| *value = silu(*value).0),
+                Activation::Tanh => row.iter_mut().for_each(|value| *value = tanh(*value).0),
             }
             if let Some(dropout) = finish.dropout {
                 drop_out(dropout, first_row + index, row, None);
@@ -121,6 +124,7 @@ pub(crate) fn finish_with_slopes<E: Element>(
                 Activation::Relu => activate(relu, row, slopes),
                 Activation::Gelu => activate(gelu, row, slopes),
                 Activation::Silu => activate(silu, row, slopes),
+                Activation::Tanh => activate(tanh, row, slopes),
             }
             if let Some(dropout) = finish.dropout {
                 drop_out(dropout, chunk_index * (chunk / width) + index, row, Some(slopes));
@@ -195,6 +199,14 @@ fn silu<E: Element>(x: E) -> (E, E) {
     (x * sigmoid, sigmoid * x.mul_add(E::ONE - sigmoid, E::ONE))
 }
 
+/// By the logistic function, which has no branch and no overflow: tanh x = 2 / (1 + e^-2x) - 1.
+#[inline(always)]
+fn tanh<E: Element>(x: E) -> (E, E) {
+    let two = E::ONE + E::ONE;
+    let value = two.mul_add((two * x).sigmoid(), -E::ONE);
+    (value, E::ONE - value * value)
+}
+
 fn drop_out<E: Element>(dropout: Dropout, row_index: usize, row: &mut [E], slopes: Option<&mut [E]>) {
     let scale = E::of(dropout.scale());
     let width = row.len();
@@ -218,7 +230,8 @@ mod tests {
     use super::*;
     use crate::check::numbers;
 
-    const ALL: [Activation; 4] = [Activation::None, Activation::Relu, Activation::Gelu, Activation::Silu];
+    const ALL: [Activation; 5] =
+        [Activation::None, Activation::Relu, Activation::Gelu, Activation::Silu, Activation::Tanh];
 
     #[test]
     fn slopes_are_the_derivatives() {
@@ -249,6 +262,9 @@ mod tests {
         assert!((finished(Activation::Gelu, 1.0) - 0.841_344_746_068_543).abs() < 1e-14);
         assert!((finished(Activation::Gelu, -1.0) + 0.158_655_253_931_457).abs() < 1e-14);
         assert!((finished(Activation::Silu, 1.0) - 1.0 / (1.0 + (-1.0f64).exp())).abs() < 1e-15);
+        for x in [-50.0, -1.0, -0.01, 0.0, 0.3, 2.0, 50.0f64] {
+            assert!((finished(Activation::Tanh, x) - x.tanh()).abs() < 1e-15);
+        }
     }
 
     #[test]

@@ -201,7 +201,8 @@ mod tests {
     use crate::{Activation, Dropout};
     use proptest::prelude::*;
 
-    const ACTIVATIONS: [Activation; 4] = [Activation::None, Activation::Relu, Activation::Gelu, Activation::Silu];
+    const ACTIVATIONS: [Activation; 5] =
+        [Activation::None, Activation::Relu, Activation::Gelu, Activation::Silu, Activation::Tanh];
 
     struct Case {
         input: Vec<f64>,
@@ -253,6 +254,7 @@ mod tests {
                         Activation::Relu => sum.max(0.0),
                         Activation::Gelu => sum * 0.5 * libm::erfc(-sum / 2.0f64.sqrt()),
                         Activation::Silu => sum / (1.0 + (-sum).exp()),
+                        Activation::Tanh => sum.tanh(),
                     };
                     plain.push(match self.finish.dropout {
                         Some(dropout) if !dropout.keeps(row, column, outputs) => 0.0,
@@ -268,7 +270,7 @@ mod tests {
     proptest! {
         #[test]
         fn output_is_the_definition_and_gradients_the_differences(
-            rows in 0usize..6, inputs in 0usize..7, outputs in 1usize..7, activation in 0usize..4, dropped in 0usize..2,
+            rows in 0usize..6, inputs in 0usize..7, outputs in 1usize..7, activation in 0usize..5, dropped in 0usize..2,
         ) {
             let dropout = (dropped == 1).then(|| Dropout::new(0.4, 11));
             let case = Case::new(rows, inputs, outputs, Finish { activation: ACTIVATIONS[activation], dropout });

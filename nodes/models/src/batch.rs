@@ -48,13 +48,6 @@ pub enum InputError {
         found: usize,
     },
 
-    /// Rows lack one of several modalities.
-    #[error("encoder `{encoder}`: rows that lack its modality beside others cannot be taken in this version")]
-    Unavailable {
-        /// The encoder's name.
-        encoder: String,
-    },
-
     /// A block has not as many numbers as its rows and columns make.
     #[error("encoder `{encoder}`: {what} of {rows} rows with {columns} columns are {expected}, found {found}")]
     Size {
@@ -268,9 +261,6 @@ impl Inputs {
             let check = BlockCheck { encoder: name, rows: self.rows, present: self.present(index) };
             if let Some(present) = check.present {
                 check.size("flags of presence", 1, present.len())?;
-                if expected > 1 && !present.iter().all(|&flag| flag) {
-                    return Err(InputError::Unavailable { encoder: name.clone() });
-                }
             }
             match (encoder, block) {
                 (EncoderConfig::Table(table), Block::Table(block)) => block.check(&check, table)?,

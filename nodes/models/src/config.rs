@@ -86,10 +86,6 @@ pub enum ConfigError {
         modality: &'static str,
     },
 
-    /// A fusion cannot be built yet.
-    #[error("the fusion `gated` cannot be trained in this version; use `concat`")]
-    UnavailableFusion,
-
     /// A common width was given to a fusion that has none.
     #[error("`width` belongs to the fusion `gated`; `concat` is as wide as all encoders together")]
     FusionWidth,

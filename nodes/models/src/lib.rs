@@ -58,6 +58,8 @@ mod parameters;
 mod pass;
 mod predictions;
 mod prior;
+#[cfg(test)]
+mod promises;
 mod randomness;
 mod ridge;
 mod sound_config;

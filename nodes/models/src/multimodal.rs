@@ -1,6 +1,8 @@
 //! The multimodal model: an encoder per modality, a fusion, a head over the joined vector, and a head per modality.
 
-use nodes_kernels::{Cpu, KernelError, Matrix, NoneTape, PutTape, SplitTape, Tape, values_of};
+use nodes_kernels::{
+    Cpu, InputGradient, KernelError, Matrix, NoneTape, PutTape, SplitTape, Tape, matrix_from, values_of, with_stand_in,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Having, InputError, Inputs, Rows};
@@ -10,7 +12,7 @@ use crate::files::{self, FilesError, ModelFiles, ModelKind};
 use crate::fusion::Fusion;
 use crate::head::Head;
 use crate::input_scale::InputScale;
-use crate::parameters::{Builder, Parameters, ParametersError, Source};
+use crate::parameters::{Builder, Initial, Parameters, ParametersError, Source, VectorId};
 use crate::pass::Pass;
 use crate::predictions::{HeadPredictions, Predictions, softmax};
 use crate::{Examples, ModelDevice, TargetScale, prior};
@@ -65,7 +67,8 @@ pub enum ModelError {
 
 /// A multimodal model on device `D`.
 ///
-/// With two or more encoders each has a head of its own beside the joint one. A row that lacks everything gets the prior: the shares of the classes among the train
+/// With two or more encoders each has a head of its own beside the joint one, and a vector that stands in for its output
+/// in rows that lack its modality. A row that lacks everything gets the prior: the shares of the classes among the train
 /// rows, or their mean.
 ///
 /// Invariant: the configuration is sound, and the parameters are those it describes.
@@ -94,6 +97,7 @@ struct Branch {
 #[derive(Debug, Clone)]
 struct Beside {
     head: Head,
+    stand_in: VectorId,
 }
 
 /// Which scores are asked for.
@@ -172,7 +176,8 @@ impl<D: ModelDevice> Model<D> {
             let beside = if config.encoders.len() > 1 {
                 let (name, width) = (&named.name, encoder.width());
                 let head = Head::new(&mut builder, &format!("heads.{name}"), width, outputs, &config.head)?;
-                Some(Beside { head })
+                // No evidence at all, until there are rows to learn it from.
+                Some(Beside { head, stand_in: builder.vector(format!("stand_ins.{name}"), width, Initial::Zeros)? })
             } else {
                 None
             };
@@ -376,7 +381,15 @@ impl<D: ModelDevice> Model<D> {
             (Having::All, _) => encode(rows),
             // Alone, it is present in every row that has anything.
             (Having::Some { rows, .. }, None) => encode(&Rows::Picked(rows)),
-            (Having::Some { .. }, Some(_)) => unreachable!("the inputs were checked"),
+            (Having::Some { rows, flags }, Some(Beside { stand_in, .. })) => {
+                let (encoded, gradient) = if rows.is_empty() {
+                    let nothing = matrix_from(&self.device, Vec::new(), 0, branch.encoder.width())?;
+                    (nothing.put_tape(T::default()), InputGradient::Skipped)
+                } else {
+                    (encode(&Rows::Picked(rows))?, InputGradient::Needed)
+                };
+                with_stand_in(encoded, self.parameters.vector(*stand_in), flags, gradient)
+            }
         }
     }
 }
