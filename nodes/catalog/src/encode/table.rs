@@ -1,11 +1,13 @@
 //! The kind `encode.table`: a trainable encoder of numbers and categories.
 
-use engine_core::{LogicalType, Serving};
+use engine_core::Serving;
 use engine_table::{At, ColumnType, Columns, Describe, Encoder, EncoderType, OPTION_INVALID, Problem, TableType};
-use nodes_models::{Activation, TableEncoderConfig, TableEncoderOptions as Layers};
+use nodes_models::{Activation, TableEncoderOptions as Layers};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::one_column;
+use crate::model::declaration::{Declaration, DeclaredColumn, DeclaredEncoder};
 use crate::model::preparation;
 
 /// A trainable encoder of table columns: numbers as they are, categories as learnt embeddings, then a perceptron.
@@ -26,6 +28,11 @@ pub struct TableEncoderOptions {
     /// The columns it reads; every feature by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Columns>,
+
+    /// The bool column that says in which rows there is anything to read; by default every row has its numbers. A row that
+    /// lacks them skips the encoder: a learnt stand-in goes into the fusion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub present: Option<String>,
 
     /// The widths of the hidden layers, first to last, 1 to 65536 each; the last is the width of what it gives. An
     /// empty list hands the numbers and embeddings on as they are.
@@ -100,27 +107,38 @@ nodes:
 
 impl Encoder for TableEncoder {
     fn infer(&self, table: &TableType) -> Result<EncoderType, Vec<Problem>> {
-        let columns = selected(self.options.columns.as_ref(), table)?;
-        let declaration = Declaration::new(&columns, &self.options);
-        let config = serde_json::to_value(&declaration)
-            .map_err(|error| vec![Problem::error(&OPTION_INVALID, At::Node, error.to_string())])?;
-        Ok(EncoderType {
-            node: String::new(),
-            modality: MODALITY.to_owned(),
-            architecture: "mlp".to_owned(),
-            reads: columns.iter().map(|column| column.name.clone()).collect(),
-            gives: self
-                .options
-                .hidden
-                .last()
-                .map_or("vector[|features|]".to_owned(), |width| format!("vector[{width}]")),
-            config,
-        })
+        let present = one_column::present(table, self.options.present.as_deref(), None);
+        let columns = selected(self.options.columns.as_ref(), table);
+        let (mut columns, present) = match (columns, present) {
+            (Ok(columns), Ok(present)) => (columns, present),
+            (columns, present) => return Err(columns.err().into_iter().flatten().chain(present.err()).collect()),
+        };
+        if self.options.columns.is_none() {
+            // In every row that is read it says the same.
+            columns.retain(|column| present.as_ref() != Some(&column.name));
+        }
+        let gives = match self.options.hidden.last() {
+            Some(width) => format!("vector[{width}]"),
+            None => "vector[|features|]".to_owned(),
+        };
+        let columns = columns.iter().map(DeclaredColumn::new).collect();
+        Declaration { present, encoder: DeclaredEncoder::Table { columns, layers: self.options.layers() } }
+            .to_encoder("mlp", gives)
+            .map_err(|error| vec![Problem::error(&OPTION_INVALID, At::Node, error.to_string())])
     }
 }
 
-/// The modality of this encoder, by which a trainer knows how to build it.
-pub(crate) const MODALITY: &str = "table";
+impl TableEncoderOptions {
+    fn layers(&self) -> Layers {
+        Layers {
+            hidden: self.hidden.clone(),
+            activation: self.activation,
+            dropout: self.dropout,
+            layer_norm: self.layer_norm,
+            embedding_width: self.embedding_width,
+        }
+    }
+}
 
 /// The columns a model over table columns reads: those that `columns` matches, or every feature.
 ///
@@ -141,50 +159,9 @@ pub(crate) fn selected(columns: Option<&Columns>, table: &TableType) -> Result<V
     if problems.is_empty() { Ok(found.into_iter().cloned().collect()) } else { Err(problems) }
 }
 
-/// Everything a trainer needs to build the encoder: what flows in [`EncoderType::config`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Declaration {
-    columns: Vec<DeclaredColumn>,
-    layers: Layers,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeclaredColumn {
-    name: String,
-    #[serde(rename = "type")]
-    logical: LogicalType,
-}
-
-impl Declaration {
-    fn new(columns: &[ColumnType], options: &TableEncoderOptions) -> Declaration {
-        let declared =
-            |column: &ColumnType| DeclaredColumn { name: column.name.clone(), logical: column.logical.clone() };
-        let layers = Layers {
-            hidden: options.hidden.clone(),
-            activation: options.activation,
-            dropout: options.dropout,
-            layer_norm: options.layer_norm,
-            embedding_width: options.embedding_width,
-        };
-        Declaration { columns: columns.iter().map(declared).collect(), layers }
-    }
-
-    /// The columns, in order.
-    pub(crate) fn columns(&self) -> Vec<ColumnType> {
-        self.columns.iter().map(|column| ColumnType::new(column.name.clone(), column.logical.clone())).collect()
-    }
-
-    /// The encoder over so many numbers and these numbers of codes.
-    pub(crate) fn config(&self, numeric: usize, categories: Vec<usize>) -> TableEncoderConfig {
-        TableEncoderConfig { numeric, categories, options: self.layers.clone() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use engine_core::{Role, Size};
+    use engine_core::{LogicalType, Role, Size};
     use engine_table::RowSet;
 
     use super::*;
@@ -240,11 +217,23 @@ mod tests {
     #[test]
     fn the_trainer_gets_back_what_was_declared() {
         let kind = encoder(r#"{"hidden": [8], "dropout": 0.25, "activation": "gelu", "embedding_width": 4}"#).unwrap();
-        let declaration: Declaration = serde_json::from_value(kind.infer(&table()).unwrap().config).unwrap();
-        assert_eq!(declaration.columns()[1], ColumnType::new("job", LogicalType::Category));
-        let config = declaration.config(3, vec![5]);
-        let layers = config.options;
-        assert_eq!((config.numeric, layers.hidden, layers.embedding_width), (3, vec![8], Some(4)));
+        let declared = Declaration::of(&kind.infer(&table()).unwrap()).unwrap();
+        assert_eq!(declared.table_columns()[1], ColumnType::new("job", LogicalType::Category));
+        let DeclaredEncoder::Table { layers, .. } = declared.encoder else { panic!("it reads a table") };
+        assert_eq!((layers.hidden, layers.embedding_width), (vec![8], Some(4)));
         assert_eq!((layers.activation, layers.dropout), (Activation::Gelu, 0.25));
+    }
+
+    #[test]
+    fn rows_that_lack_their_numbers_are_said_by_a_column_that_is_no_number_itself() {
+        let mut table = table();
+        table.columns.push(ColumnType::new("is_known", LogicalType::Bool));
+        let encoder = encoder(r#"{"present": "is_known"}"#).unwrap().infer(&table).unwrap();
+        assert_eq!(encoder.reads, ["age", "job", "place", "is_known"]);
+        let declared = Declaration::of(&encoder).unwrap();
+        assert_eq!((declared.present.as_deref(), declared.table_columns().len()), (Some("is_known"), 3));
+        let code = |options: &str| self::encoder(options).unwrap().infer(&table).unwrap_err()[0].code.name;
+        assert_eq!(code(r#"{"present": "age"}"#), "encode.present");
+        assert_eq!(code(r#"{"present": "is_know"}"#), "column.unknown");
     }
 }

@@ -43,6 +43,45 @@ where it is ingested, or with `clean.cast`.\n\
 A missing category needs no filling: it is read as an unknown value.",
 };
 
+/// A column that is not in the form an encoder takes.
+pub static ENCODE_COLUMN: Code = Code {
+    name: "encode.column",
+    summary: "a column that an encoder of text, images or sound cannot read",
+    explanation: "These encoders read numbers of a known size, which another node makes of the raw column:\n\n\
+| encoder | reads | made by | of |\n|---|---|---|---|\n\
+| `encode.text` | `tokens[n]` | `extract.tokenize` | text |\n\
+| `encode.image` | `tensor[channels, height, width]` | `extract.image_tensor` | images |\n\
+| `encode.sound` | `tensor[frames, mels]` | `extract.log_mel` | audio |\n\n\
+Numbers, categories and plain vectors are read by `encode.table`.",
+};
+
+/// The option `present` names no column of truth values.
+pub static ENCODE_PRESENT: Code = Code {
+    name: "encode.present",
+    summary: "a column that cannot say in which rows there is something to encode",
+    explanation: "`present` names a bool column without gaps: true where the row has the text, image, sound or numbers \
+that the encoder reads, false where it lacks them. The kinds that prepare media write such a column beside the one they \
+make of a column with gaps, and the encoder finds it by its name, `COLUMN_present`.",
+};
+
+/// Layers that do not fit what they read.
+pub static ENCODE_SHAPE: Code = Code {
+    name: "encode.shape",
+    summary: "an encoder whose layers do not fit what it reads, or each other",
+    explanation: "Sizes are checked before a row is read. Every stage of a convolutional network halves height and width, \
+so an image of 32 x 32 goes through five of them at most; the heads of a transformer share its width evenly. Take fewer \
+stages, prepare larger images, or make the width a multiple of the heads.",
+};
+
+/// A weight for the loss of an encoder that the model does not have.
+pub static LOSS_MODALITY: Code = Code {
+    name: "loss.modality",
+    summary: "a loss weight for an encoder that the trainer does not have",
+    explanation: "`loss.modalities` gives weights to encoders by the names of their nodes, which must be among those on the \
+port `encoders`. A trainer with one encoder has one loss, so there is nothing to weigh.\n\n\
+```yaml\nwith: {target: label, loss: {joint: 1.0, modalities: {words: 0.5, photo: 0.2}}}\nin: {encoders: [words, photo]}\n```",
+};
+
 /// A table to be predicted lacks what the model reads.
 pub static MODEL_TABLE: Code = Code {
     name: "model.table",

@@ -38,6 +38,10 @@ pub(crate) enum PreparationError {
     /// A column is absent or stored otherwise than its type says.
     #[error("column `{column}` cannot be read as {logical}: {reason}")]
     Column { column: String, logical: LogicalType, reason: String },
+
+    /// A column says of each row whether something is there, and does not say it of some.
+    #[error("column `{column}` says in which rows `{encoder}` has something to read, and has a gap in row {row}")]
+    Presence { column: String, encoder: String, row: usize },
 }
 
 impl From<PreparationError> for NodeError {

@@ -2,21 +2,27 @@
 
 use engine_core::LogicalType;
 use engine_table::{ColumnType, Files, NodeError};
-use nodes_models::{Block, Cpu, Design, Inputs, Logistic, Model, ModelFiles, ModelKind, Ridge, TableBlock, model_kind};
+use nodes_models::{
+    Block, Cpu, Design, Inputs, Logistic, Model, ModelFiles, ModelKind, Predictions, Ridge, TableBlock, model_kind,
+};
 use polars::prelude::DataFrame;
 use serde::{Deserialize, Serialize};
 
 use super::preparation::Preparation;
+use super::reading::{Content, Reading};
 use super::target::Classes;
 
 /// The file beside those of the model itself: how columns become what it reads, and what its outputs mean.
 const FILE: &str = "columns.json";
 
-/// The version of that file's format; an older program refuses a newer one.
-const FORMAT: u32 = 1;
+/// The version of that file's format, and the only one that is read.
+const FORMAT: u32 = 2;
 
-/// Rows are prepared and predicted so many at a time, to bound the memory.
-const CHUNK: usize = 4096;
+/// Rows are prepared and predicted so many numbers at a time, to bound the memory.
+const CHUNK: usize = 1 << 22;
+
+/// The most rows at a time.
+const CHUNK_ROWS: usize = 4096;
 
 /// Why files are no model, or rows cannot be predicted.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +33,11 @@ pub(crate) enum TrainedError {
 
     /// The files were written by a newer program.
     #[error("the model has format {found}, and this program reads up to {FORMAT}; use a newer one")]
-    Format { found: u32 },
+    Newer { found: u64 },
+
+    /// The files were written by an older program.
+    #[error("the model has format {found}, and this program reads {FORMAT}; train it again")]
+    Older { found: u64 },
 
     /// The parts of the artifact do not belong together.
     #[error("the model gives {found} numbers a row, but its `{FILE}` says {expected}; train it again")]
@@ -56,23 +66,13 @@ pub(crate) struct ModelColumns {
     pub(crate) logical: LogicalType,
     /// The classes in the order of the probabilities; `None` for a regression.
     pub(crate) classes: Option<Vec<String>>,
-    /// What each encoder reads, by the encoder's name, in the model's order.
-    pub(crate) encoders: Vec<NamedPreparation>,
-}
-
-/// What one encoder reads.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NamedPreparation {
-    /// The encoder's node.
-    pub(crate) name: String,
-    /// How its columns become numbers.
-    pub(crate) preparation: Preparation,
+    /// What each encoder reads, in the model's order.
+    pub(crate) encoders: Vec<Reading>,
 }
 
 impl ModelColumns {
     /// Of a model that predicts `target`, with these classes or none.
-    pub(crate) fn new(target: &ColumnType, classes: Option<&Classes>, encoders: Vec<NamedPreparation>) -> ModelColumns {
+    pub(crate) fn new(target: &ColumnType, classes: Option<&Classes>, encoders: Vec<Reading>) -> ModelColumns {
         ModelColumns {
             format: FORMAT,
             target: target.name.clone(),
@@ -92,9 +92,36 @@ impl ModelColumns {
     /// # Errors
     /// If a cell cannot become a number.
     pub(crate) fn inputs(&self, rows: &DataFrame) -> Result<Inputs, NodeError> {
-        let block = |encoder: &NamedPreparation| Ok(Block::Table(encoder.preparation.block(rows)?));
-        let blocks = self.encoders.iter().map(block).collect::<Result<_, NodeError>>()?;
-        Ok(Inputs { rows: rows.height(), blocks, present: Vec::new() })
+        let blocks = self.encoders.iter().map(|encoder| encoder.block(rows)).collect::<Result<_, _>>()?;
+        let present = self.encoders.iter().map(|encoder| encoder.present(rows)).collect::<Result<_, _>>()?;
+        Ok(Inputs { rows: rows.height(), blocks, present })
+    }
+
+    /// Which rows lack everything the model reads; `None` if every row has something to read.
+    ///
+    /// # Errors
+    /// If a column that says so is absent or has gaps.
+    pub(crate) fn without_evidence(&self, rows: &DataFrame) -> Result<Option<Vec<bool>>, NodeError> {
+        let mut lacking = vec![true; rows.height()];
+        for encoder in &self.encoders {
+            let Some(present) = encoder.present(rows)? else { return Ok(None) };
+            lacking.iter_mut().zip(present).for_each(|(lacks, present)| *lacks &= !present);
+        }
+        Ok(Some(lacking))
+    }
+
+    /// How the columns of a linear model become numbers.
+    pub(crate) fn linear(&self) -> Option<&Preparation> {
+        match &self.encoders[..] {
+            [Reading { content: Content::Table(preparation), .. }] => Some(preparation),
+            _ => None,
+        }
+    }
+
+    /// How many rows are read at a time.
+    fn chunk(&self) -> usize {
+        let numbers: usize = self.encoders.iter().map(Reading::inputs).sum();
+        (CHUNK / numbers.max(1)).clamp(1, CHUNK_ROWS)
     }
 }
 
@@ -133,6 +160,19 @@ pub(crate) enum Predicted {
     Values(Vec<f64>),
 }
 
+/// What the head of a single modality says of some rows.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct HeadPredicted {
+    /// The encoder's node.
+    pub(crate) name: String,
+    /// As in `text`.
+    pub(crate) modality: &'static str,
+    /// How many of the rows have the modality; the others are given what is most frequent.
+    pub(crate) present: usize,
+    /// What it says.
+    pub(crate) predicted: Predicted,
+}
+
 impl TrainedModel {
     /// A model just trained.
     pub(crate) fn new(columns: ModelColumns, learner: Learner) -> TrainedModel {
@@ -147,8 +187,10 @@ impl TrainedModel {
     pub(crate) fn load(files: &Files) -> Result<TrainedModel, TrainedError> {
         let unreadable = |error: &dyn std::fmt::Display| TrainedError::Unreadable(error.to_string());
         let value: serde_json::Value = files.read_json(FILE).map_err(|error| unreadable(&error))?;
-        if let Some(found) = value["format"].as_u64().filter(|format| *format > u64::from(FORMAT)) {
-            return Err(TrainedError::Format { found: u32::try_from(found).unwrap_or(u32::MAX) });
+        match value["format"].as_u64() {
+            Some(found) if found > u64::from(FORMAT) => return Err(TrainedError::Newer { found }),
+            Some(found) if found < u64::from(FORMAT) => return Err(TrainedError::Older { found }),
+            _ => {}
         }
         let columns: ModelColumns = serde_json::from_value(value).map_err(|error| unreadable(&error))?;
         let others = files.iter().filter(|(name, _)| *name != FILE);
@@ -194,31 +236,85 @@ impl TrainedModel {
     /// If a cell cannot become a number, naming column and row.
     pub(crate) fn predict(&self, rows: &DataFrame) -> Result<Predicted, NodeError> {
         let mut values = Vec::with_capacity(rows.height() * self.columns.outputs());
-        for start in (0..rows.height()).step_by(CHUNK) {
-            let inputs =
-                self.columns.inputs(&rows.slice(start as i64, CHUNK)).map_err(|error| in_rows(error, start))?;
-            values.extend(self.numbers(&inputs)?);
-        }
-        Ok(if self.classes.is_some() { Predicted::Probabilities(values) } else { Predicted::Values(values) })
+        self.in_chunks(rows, |inputs| {
+            values.extend(self.checked(self.joint(inputs)?)?);
+            Ok(())
+        })?;
+        Ok(self.meaning(values))
     }
 
-    fn numbers(&self, inputs: &Inputs) -> Result<Vec<f64>, TrainedError> {
-        let refused = |error: &dyn std::fmt::Display| TrainedError::Refused(error.to_string());
-        let predictions = match &self.learner {
+    /// What it says of `rows`, and what the head of each of its modalities says of them by itself; no heads if the model
+    /// has one encoder. Row i of each result depends on row i only.
+    ///
+    /// # Errors
+    /// As [`TrainedModel::predict`].
+    pub(crate) fn predict_all(&self, rows: &DataFrame) -> Result<(Predicted, Vec<HeadPredicted>), NodeError> {
+        let Learner::Network(model) = &self.learner else { return Ok((self.predict(rows)?, Vec::new())) };
+        let (mut joint, mut heads) = (Vec::new(), vec![(Vec::new(), 0); self.columns.encoders.len()]);
+        self.in_chunks(rows, |inputs| {
+            let (predictions, single) = model.predict_all(inputs).map_err(|error| refused(&error))?;
+            joint.extend(self.checked(predictions)?);
+            if single.is_empty() {
+                heads.clear();
+            }
+            let masks = inputs.present.iter().map(Option::as_deref);
+            for (((values, present), head), mask) in heads.iter_mut().zip(single).zip(masks) {
+                values.extend(self.checked(head.predictions)?);
+                *present += mask.map_or(inputs.rows, |mask| mask.iter().filter(|is| **is).count());
+            }
+            Ok(())
+        })?;
+        let head = |(reading, (values, present)): (&Reading, (Vec<f64>, usize))| HeadPredicted {
+            name: reading.name.clone(),
+            modality: reading.modality(),
+            present,
+            predicted: self.meaning(values),
+        };
+        let heads = if self.columns.encoders.len() > 1 { heads } else { Vec::new() };
+        Ok((self.meaning(joint), self.columns.encoders.iter().zip(heads).map(head).collect()))
+    }
+
+    fn in_chunks(
+        &self,
+        rows: &DataFrame,
+        mut each: impl FnMut(&Inputs) -> Result<(), TrainedError>,
+    ) -> Result<(), NodeError> {
+        let chunk = self.columns.chunk();
+        for start in (0..rows.height()).step_by(chunk) {
+            let inputs = self.columns.inputs(&rows.slice(start as i64, chunk));
+            let done = inputs.and_then(|inputs| each(&inputs).map_err(NodeError::from));
+            done.map_err(|error| in_rows(error, start))?;
+        }
+        Ok(())
+    }
+
+    fn meaning(&self, values: Vec<f64>) -> Predicted {
+        if self.classes.is_some() { Predicted::Probabilities(values) } else { Predicted::Values(values) }
+    }
+
+    fn joint(&self, inputs: &Inputs) -> Result<Predictions, TrainedError> {
+        Ok(match &self.learner {
             Learner::Network(model) => model.predict(inputs).map_err(|error| refused(&error))?,
             Learner::Logistic(model) => model.predict(&self.design(inputs)?).map_err(|error| refused(&error))?,
             Learner::Ridge(model) => model.predict(&self.design(inputs)?).map_err(|error| refused(&error))?,
-        };
+        })
+    }
+
+    fn checked(&self, predictions: Predictions) -> Result<Vec<f64>, TrainedError> {
         let (expected, found) = (self.columns.outputs(), predictions.columns);
         if expected == found { Ok(predictions.values) } else { Err(TrainedError::Outputs { expected, found }) }
     }
 
     fn design(&self, inputs: &Inputs) -> Result<Design, TrainedError> {
-        match (self.columns.encoders.first(), inputs.blocks.first()) {
-            (Some(encoder), Some(Block::Table(block))) => design(&encoder.preparation, block, inputs.rows),
+        match (self.columns.linear(), inputs.blocks.first()) {
+            (Some(preparation), Some(Block::Table(block))) => design(preparation, block, inputs.rows),
             _ => Err(TrainedError::Unreadable(format!("`{FILE}` names nothing that a linear model reads"))),
         }
     }
+}
+
+fn refused(error: &dyn std::fmt::Display) -> TrainedError {
+    TrainedError::Refused(error.to_string())
 }
 
 /// Rows are counted from the first of a chunk; says which chunk it was.
@@ -257,7 +353,8 @@ pub(crate) mod tests {
         df!("age" => age, "job" => job, "amount" => amount, "default" => default).unwrap()
     }
 
-    fn table() -> TableType {
+    /// The columns of [`frame`].
+    pub(crate) fn table() -> TableType {
         let columns = vec![
             ColumnType::new("age", LogicalType::Int),
             ColumnType::new("job", LogicalType::Category),
@@ -267,7 +364,8 @@ pub(crate) mod tests {
         TableType { columns, row_set: RowSet("loans".into()) }
     }
 
-    fn encoder(node: &str, columns: &[&str]) -> EncoderType {
+    /// A table encoder over some of the columns.
+    pub(crate) fn encoder(node: &str, columns: &[&str]) -> EncoderType {
         let options: TableEncoderOptions = serde_json::from_str(r#"{"hidden": [16], "dropout": 0.1}"#).unwrap();
         let columns = Columns::Names(columns.iter().map(|name| (*name).to_owned()).collect());
         let kind = TableEncoder::new(TableEncoderOptions { columns: Some(columns), ..options }).ok().unwrap();
@@ -287,7 +385,8 @@ pub(crate) mod tests {
         kind.run(inputs, &Context { seed: Seed::new(seed), ..Context::quiet() }).unwrap()
     }
 
-    fn multimodal_files(seed: u64) -> BTreeMap<String, Files> {
+    /// What training a network with two encoders gives.
+    pub(crate) fn multimodal_files(seed: u64) -> BTreeMap<String, Files> {
         let options = r#"{"epochs": 5, "batch_size": 16, "learning_rate": 0.01}"#;
         let kind = Multimodal::new(serde_json::from_str(options).unwrap()).ok().unwrap();
         let encoders = [encoder("person", &["age", "job"]), encoder("loan", &["amount"])].map(PortType::Encoder);
@@ -359,9 +458,11 @@ pub(crate) mod tests {
     #[test]
     fn damaged_and_newer_files_are_refused() {
         let files = logistic().to_files().unwrap();
-        let newer = r#"{"format": 2}"#.as_bytes().to_vec();
-        let error = TrainedModel::load(&files.clone().with(FILE, newer)).err().unwrap().to_string();
-        assert!(error.contains("format 2"), "{error}");
+        for (format, words) in [(3, "use a newer one"), (1, "train it again")] {
+            let other = format!(r#"{{"format": {format}}}"#).into_bytes();
+            let error = TrainedModel::load(&files.clone().with(FILE, other)).err().unwrap().to_string();
+            assert!(error.contains(&format!("has format {format}")) && error.ends_with(words), "{error}");
+        }
         let error = TrainedModel::load(&files.with("model.json", b"{".to_vec())).err().unwrap().to_string();
         assert!(error.starts_with("the model cannot be read"), "{error}");
         assert!(TrainedModel::load(&Files::new()).is_err());

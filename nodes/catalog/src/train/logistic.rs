@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::multimodal::{ClassWeight, Learnt, learnt_columns};
 use crate::encode::table::selected;
 use crate::model::preparation::{Preparation, Standardise};
+use crate::model::reading::Reading;
 use crate::model::rows;
 use crate::model::target::{TaskOption, labels, target_of};
-use crate::model::trained::{Learner, ModelColumns, NamedPreparation, TrainedModel, design};
+use crate::model::trained::{Learner, ModelColumns, TrainedModel, design};
 
 /// Trains a logistic regression: the plain rival that a larger model should beat.
 ///
@@ -69,7 +70,7 @@ pub struct Logistic {
 
 impl Describe for Logistic {
     const KIND: &'static str = "train.logistic";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const EXAMPLE: &'static str = r"fuseline: 1
 name: risk
 nodes:
@@ -159,12 +160,12 @@ impl Logistic {
         let labels = labels(&train.rows, &target.name, &target.logical)?;
         let numbers: Vec<u32> = labels.iter().filter_map(|label| classes.number(label)).collect();
         let model_columns =
-            ModelColumns::new(target, Some(&classes), vec![NamedPreparation { name: TABLE.to_owned(), preparation }]);
+            ModelColumns::new(target, Some(&classes), vec![Reading::of_table(TABLE, preparation)]);
         let inputs = model_columns.inputs(&train.rows)?;
-        let [Block::Table(block)] = &inputs.blocks[..] else {
+        let (Some(preparation), [Block::Table(block)]) = (model_columns.linear(), &inputs.blocks[..]) else {
             return Err(NodeError::Failed("a linear model reads one block of columns".to_owned()));
         };
-        let design = design(&model_columns.encoders[0].preparation, block, inputs.rows)?;
+        let design = design(preparation, block, inputs.rows)?;
         let (fitted, convergence) =
             Fitted::fit(&design, &numbers, classes.len(), train.weights.as_deref(), &self.settings)
                 .map_err(NodeError::failed)?;
@@ -177,7 +178,7 @@ const MOST_COEFFICIENTS: usize = 30;
 
 /// The largest coefficients of a model of two classes, by absolute value; none of a model of more.
 fn coefficients(model: &TrainedModel, fitted: &Fitted) -> Vec<Bar> {
-    let names = model.columns().encoders[0].preparation.feature_names();
+    let names = model.columns().linear().map(Preparation::feature_names).unwrap_or_default();
     if names.len() != fitted.coefficients().len() {
         return Vec::new();
     }

@@ -1,39 +1,50 @@
-//! The kind `train.multimodal`: encoders, a fusion and a head, trained together.
+//! The kind `train.multimodal`: encoders, a fusion and heads, trained together.
+
+mod page;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use engine_core::{ArtifactKind, NumericClass, Part, Progress, Role, Serving, Unit};
-use engine_table::report::{Axis, Cell, LinesSection, Mark, ReportPage, Section, Series, TableSection, Tone};
+use engine_core::{ArtifactKind, NumericClass, Part, Progress, Role, Serving, Unit, nearest};
 use engine_table::{
     Arity, At, ColumnType, Context, Cpus, Describe, EncoderType, Files, InputPort, InputTypes, ModelType, NodeError,
     OPTION_INVALID, OutputPort, PortType, Prediction, Problem, Read, Reduce, ReduceInputs, Reduction, RowFilter,
 };
 use nodes_models::{
-    ClassWeights, Cpu, EncoderConfig, Examples, FusionConfig, HeadConfig, LossWeights, Model, ModelConfig,
-    NamedEncoder, OptimiserName, Stopped, Targets, Task, TrainingOptions, TrainingReport,
+    ClassWeights, Cpu, EpochReport, Examples, FusionArchitecture, FusionConfig, HeadConfig, LossWeights, Model,
+    ModelConfig, NamedEncoder, OptimiserName, Targets, Task, TrainingOptions, TrainingReport,
 };
 use polars::prelude::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::encode::table::{Declaration, MODALITY};
-use crate::model::codes::MODEL_COLUMN;
-use crate::model::preparation::{Preparation, Standardise};
+use crate::model::codes::{LOSS_MODALITY, MODEL_COLUMN};
+use crate::model::declaration::Declaration;
+use crate::model::reading::Reading;
 use crate::model::rows;
 use crate::model::target::{Classes, TaskOption, labels, target_of, values};
-use crate::model::trained::{Learner, ModelColumns, NamedPreparation, TrainedModel};
+use crate::model::trained::{Learner, ModelColumns, TrainedModel};
+use crate::place;
 
 /// Trains encoders, a fusion of what they give, and a head, together, to predict the target.
 ///
-/// Each node on `encoders` is one modality. Their vectors are joined by the fusion, and the head turns the joined vector
-/// into a probability for each class, or into a number. The loss is the cross-entropy, or the squared error of the
-/// target in standard deviations.
+/// Each node on `encoders` is one modality: text, images, sound or columns of a table. Their vectors are joined by the
+/// fusion, and the head turns the joined vector into a probability for each class, or into a number. The loss is the
+/// cross-entropy, or the squared error of the target in standard deviations.
+///
+/// With two or more encoders each has a head of its own beside the joint one. The loss is then a weighted sum of the joint
+/// loss and one for each encoder (`loss`), which keeps every encoder learning where another would do alone, and lets an
+/// evaluation compare the joint prediction with the best single modality. Prediction is the joint head's.
+///
+/// A row may lack modalities: its encoder for them is skipped, a learnt stand-in goes into the fusion, and the row has no
+/// part in their losses, which are means over the rows that have them. A row that lacks all of them teaches nothing and is
+/// given the shares of the classes, or the mean, of the train rows.
 ///
 /// It learns from the train rows. With validation rows it keeps the weights of the epoch with the lowest validation
-/// loss, and stops when that has not become lower for a while. Rows without a target are left out. A column with the role
-/// `weight` says how much each row counts in the loss. Equal rows, options and seed give the same model, bit for bit, on
-/// any number of threads.
+/// loss of the joint prediction, and stops when that has not become lower for a while. Rows without a target are left out
+/// and counted. A column with the role `weight` says how much each row counts in the loss. Equal rows, options and seed give
+/// the same model, bit for bit, on any number of threads. The report draws the losses and the lengths of the gradients of
+/// every modality by epoch.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MultimodalOptions {
@@ -45,9 +56,13 @@ pub struct MultimodalOptions {
     #[serde(default)]
     pub task: TaskOption,
 
-    /// How the encoders' vectors are joined; `concat` puts them side by side.
+    /// How the encoders' vectors are joined: `concat` puts them side by side, `gated` weighs them row by row.
     #[serde(default)]
     pub fusion: FusionConfig,
+
+    /// How much the losses of the joint prediction and of the single encoders count; with one encoder there is one loss.
+    #[serde(default)]
+    pub loss: Loss,
 
     /// The layers between the joined vector and the prediction.
     #[serde(default)]
@@ -104,6 +119,41 @@ pub struct MultimodalOptions {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub label_smoothing: f64,
+}
+
+/// How much each term of the loss counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub struct Loss {
+    /// The weight of the loss of the joint prediction, above 0.
+    #[serde(default = "default_joint")]
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub joint: f64,
+
+    /// The weights of the losses of single encoders, by their nodes, each at least 0.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("additionalProperties" = {"type": "number", "minimum": 0}))]
+    pub modalities: BTreeMap<String, f64>,
+
+    /// The weight of the loss of every encoder that `modalities` does not name, at least 0.
+    #[serde(default = "default_others")]
+    #[schemars(range(min = 0.0))]
+    pub others: f64,
+}
+
+impl Default for Loss {
+    fn default() -> Self {
+        Loss { joint: default_joint(), modalities: BTreeMap::new(), others: default_others() }
+    }
+}
+
+fn default_joint() -> f64 {
+    LossWeights::default().joint
+}
+
+fn default_others() -> f64 {
+    LossWeights::default().default_modality
 }
 
 /// When training stops before the last epoch.
@@ -175,7 +225,7 @@ pub struct Multimodal {
 
 impl Describe for Multimodal {
     const KIND: &'static str = "train.multimodal";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const EXAMPLE: &'static str = r"fuseline: 1
 name: risk
 nodes:
@@ -188,7 +238,7 @@ nodes:
   loan: {uses: encode.table, with: {columns: [amount], hidden: [16]}, in: scaled}
   risk:
     uses: train.multimodal
-    with: {target: default, fusion: {architecture: concat}, epochs: 40, class_weight: balanced}
+    with: {target: default, fusion: {architecture: concat}, loss: {modalities: {loan: 0.1}}, epochs: 40}
     in: {encoders: [person, loan]}
   quality: {uses: evaluate.classification, in: risk}
 ";
@@ -208,14 +258,19 @@ nodes:
 
     fn new(options: MultimodalOptions) -> Result<Self, Vec<Problem>> {
         let training = training_options(&options);
-        // The message of the model's own check names the option; the two names that differ are mended here.
+        // The message of the model's own check names the option; the names that differ are mended here.
         let invalid = |message: String| {
-            vec![Problem::error(&OPTION_INVALID, At::Node, message.replace("`patience`", "`early_stopping.patience`"))]
+            let message = message.replace("`patience`", "`early_stopping.patience`");
+            vec![Problem::error(&OPTION_INVALID, At::Node, message)]
         };
         training.check().map_err(|error| invalid(error.to_string()))?;
         if !(0.0..1.0).contains(&options.head.dropout) {
             let message = format!("`dropout` is {}, and takes at least 0 and less than 1", options.head.dropout);
             return Err(vec![Problem::error(&OPTION_INVALID, At::Option("/head/dropout".to_owned()), message)]);
+        }
+        if options.fusion.architecture == FusionArchitecture::Concat && options.fusion.width.is_some() {
+            let message = "`width` belongs to the fusion `gated`; `concat` is as wide as all encoders together";
+            return Err(vec![Problem::error(&OPTION_INVALID, At::Option("/fusion/width".to_owned()), message)]);
         }
         Ok(Multimodal { options, training })
     }
@@ -235,18 +290,25 @@ fn training_options(options: &MultimodalOptions) -> TrainingOptions {
         class_weights: options.class_weight.to_weights(),
         label_smoothing: options.label_smoothing,
         huber_delta: None,
-        loss_weights: LossWeights::default(),
+        loss_weights: LossWeights {
+            joint: options.loss.joint,
+            modalities: options.loss.modalities.clone(),
+            default_modality: options.loss.others,
+        },
     }
 }
 
 impl Reduce for Multimodal {
     fn infer(&self, inputs: &InputTypes) -> Result<Reduction, Vec<Problem>> {
         let table = inputs.table(ENCODERS);
-        let mut problems = Vec::new();
+        let encoders = inputs.encoders(ENCODERS);
+        let mut problems: Vec<Problem> = self.unknown_modalities(&encoders);
         let mut reads: Vec<String> = Vec::new();
-        for encoder in inputs.encoders(ENCODERS) {
-            if encoder.modality != MODALITY {
-                problems.push(unknown_modality(encoder));
+        let mut may_lack_evidence = true;
+        for encoder in &encoders {
+            match Declaration::of(encoder) {
+                Ok(declared) => may_lack_evidence &= declared.present.is_some(),
+                Err(_) => problems.push(foreign(encoder)),
             }
             reads.extend(encoder.reads.iter().cloned());
         }
@@ -265,7 +327,11 @@ impl Reduce for Multimodal {
         }
         let columns = learnt_columns(&reads, &target, table.with_role(Role::Weight).next());
         let read = |part| Read::new(ENCODERS, RowFilter::Part(part), columns.clone());
-        let model = ModelType::new(prediction, target, reads);
+        let modalities = match &encoders[..] {
+            [_] => Vec::new(),
+            several => several.iter().map(|encoder| encoder.node.clone()).collect(),
+        };
+        let model = ModelType { modalities, may_lack_evidence, ..ModelType::new(prediction, target, reads) };
         Ok(Reduction {
             reads: vec![read(Part::Train), read(Part::Validation)],
             outputs: BTreeMap::from([
@@ -289,15 +355,17 @@ impl Reduce for Multimodal {
         let trained = self.train(&declared, &target, prediction, &train, validation.as_ref(), context)?;
         Ok(BTreeMap::from([
             ("model".to_owned(), trained.model.to_files()?),
-            ("report".to_owned(), page(&target.name, &trained, train.left_out).to_files()?),
+            ("report".to_owned(), page::page(&target.name, &trained, train.left_out).to_files()?),
         ]))
     }
 }
 
-fn unknown_modality(encoder: &EncoderType) -> Problem {
+/// An encoder that was not declared by a kind of this crate.
+fn foreign(encoder: &EncoderType) -> Problem {
     let EncoderType { node, modality, architecture, .. } = encoder;
     let message = format!("`{node}` is an encoder of {modality} ({architecture}), which this trainer cannot build");
-    Problem::error(&MODEL_COLUMN, At::Input(ENCODERS.to_owned()), message).help("`encode.table` gives one it can")
+    Problem::error(&MODEL_COLUMN, At::Input(ENCODERS.to_owned()), message)
+        .help("`encode.text`, `encode.image`, `encode.sound` and `encode.table` give encoders it can")
 }
 
 /// The columns a trainer is given: the model's inputs, the target, the weights.
@@ -310,7 +378,7 @@ pub(crate) fn learnt_columns(reads: &[String], target: &ColumnType, weight: Opti
 
 /// An encoder as its node declared it.
 fn declared(encoder: &EncoderType) -> Result<(String, Declaration), NodeError> {
-    let declaration = serde_json::from_value(encoder.config.clone())
+    let declaration = Declaration::of(encoder)
         .map_err(|error| NodeError::Failed(format!("the encoder `{}` cannot be built: {error}", encoder.node)))?;
     Ok((encoder.node.clone(), declaration))
 }
@@ -417,9 +485,37 @@ struct Trained {
     report: TrainingReport,
     task: Task,
     parameters: usize,
+    weights: LossWeights,
+    /// How many train rows lack every modality.
+    without_evidence: usize,
 }
 
 impl Multimodal {
+    /// A problem for each weight of a loss that there is not.
+    fn unknown_modalities(&self, encoders: &[&EncoderType]) -> Vec<Problem> {
+        let nodes = || encoders.iter().map(|encoder| encoder.node.as_str());
+        let unknown = |name: &String| {
+            let at = place::entry("loss/modalities", name);
+            if encoders.len() == 1 {
+                let message = format!("`{name}` has a loss weight, but with one encoder there is only the joint loss");
+                return Some(Problem::error(&LOSS_MODALITY, at, message).help("leave `loss` out"));
+            }
+            if nodes().any(|node| node == name) {
+                return None;
+            }
+            let message = format!("`{name}` has a loss weight, but is none of the encoders");
+            let problem = Problem::error(&LOSS_MODALITY, at, message);
+            Some(match nearest(name, nodes()) {
+                Some(near) => problem.label(format!("did you mean `{near}`?")).help(format!("write `{near}`")),
+                None => {
+                    let names: Vec<String> = nodes().map(|node| format!("`{node}`")).collect();
+                    problem.label("no such encoder").help(format!("the encoders are {}", names.join(", ")))
+                }
+            })
+        };
+        self.options.loss.modalities.keys().filter_map(unknown).collect()
+    }
+
     fn train(
         &self,
         declared: &[(String, Declaration)],
@@ -437,15 +533,18 @@ impl Multimodal {
             Some(classes) => Task::Classification { classes: classes.len() },
             None => Task::Regression { outputs: 1 },
         };
-        let (mut preparations, mut encoders) = (Vec::new(), Vec::new());
+        let (mut readings, mut encoders) = (Vec::new(), Vec::new());
         for (name, declaration) in declared {
-            let preparation = Preparation::learn(&declaration.columns(), &train.rows, Standardise::No)?;
-            let config = declaration.config(preparation.numbers(), preparation.codes());
-            encoders.push(NamedEncoder { name: name.clone(), encoder: EncoderConfig::Table(config) });
-            preparations.push(NamedPreparation { name: name.clone(), preparation });
+            let reading = Reading::learn(name, declaration, &train.rows)?;
+            let encoder = reading.config(declaration).ok_or_else(|| {
+                NodeError::Failed(format!("the encoder `{name}` reads something else than it was declared to"))
+            })?;
+            encoders.push(NamedEncoder { name: name.clone(), encoder });
+            readings.push(reading);
         }
-        let columns = ModelColumns::new(target, classes.as_ref(), preparations);
+        let columns = ModelColumns::new(target, classes.as_ref(), readings);
         let examples = train.examples(&columns, target, classes.as_ref())?;
+        let without_evidence = without_evidence(&columns, &train.rows, context)?;
         let validation = match validation {
             Some(rows) => Some(rows.examples(&columns, target, classes.as_ref())?).filter(|rows| rows.inputs.rows > 0),
             None => None,
@@ -461,78 +560,45 @@ impl Multimodal {
             )?;
         let parameters = model.parameter_count();
         let model = TrainedModel::new(columns, Learner::Network(Box::new(model)));
-        Ok(Trained { model, report, task, parameters })
+        Ok(Trained { model, report, task, parameters, weights: self.training.loss_weights.clone(), without_evidence })
     }
+}
+
+/// How many train rows lack everything the model reads; warns of them.
+fn without_evidence(columns: &ModelColumns, train: &DataFrame, context: &Context) -> Result<usize, NodeError> {
+    let lacking = columns.without_evidence(train)?.unwrap_or_default();
+    let count = lacking.iter().filter(|lacks| **lacks).count();
+    if count > 0 {
+        let of = train.height();
+        context.progress.warning(&format!("{count} of {of} train rows lack every modality and teach nothing"));
+    }
+    Ok(count)
 }
 
 /// Tells the engine how far training is, and the training whether to go on.
 fn watch(progress: nodes_models::Progress<'_>, epochs: usize, context: &Context) -> ControlFlow<()> {
     if let nodes_models::Progress::Epoch(epoch) = progress {
-        let mut values = BTreeMap::from([("train_loss".to_owned(), epoch.train_loss)]);
-        values.extend(epoch.validation_loss.map(|loss| ("validation_loss".to_owned(), loss)));
         let (done, total) = (epoch.epoch as u64, Some(epochs as u64));
-        context.progress.progress(Progress { done, total, unit: Unit::Epochs, values });
+        context.progress.progress(Progress { done, total, unit: Unit::Epochs, values: values_of(epoch) });
     }
     if context.cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
-/// The training as a page: curves and the choices that data made.
-fn page(target: &str, trained: &Trained, left_out: usize) -> ReportPage {
-    let Trained { report, task, parameters, .. } = trained;
-    let mut page = ReportPage::new(format!("training of {target}"));
-    let mut paragraphs = vec![match report.stopped {
-        Stopped::Completed => format!("Training went through all {} epochs.", report.epochs.len()),
-        Stopped::Patience => {
-            format!("Training stopped after epoch {}, as the validation loss became no lower.", report.epochs.len())
-        }
-    }];
-    let validated = report.epochs.iter().any(|epoch| epoch.validation_loss.is_some());
-    paragraphs.push(if validated {
-        format!("The model has the weights of epoch {}, the one with the lowest validation loss.", report.best_epoch)
-    } else {
-        "There were no validation rows, so the model has the weights of the last epoch.".to_owned()
-    });
-    if left_out > 0 {
-        paragraphs.push(format!("{left_out} train rows without a target were left out."));
+/// What an epoch shows; the values of single modalities have their node behind a point.
+fn values_of(epoch: &EpochReport) -> BTreeMap<String, f64> {
+    let mut values = BTreeMap::from([("train_loss".to_owned(), epoch.train_loss)]);
+    values.extend(epoch.validation_loss.map(|loss| ("validation_loss".to_owned(), loss)));
+    if !epoch.modalities.is_empty() {
+        values.insert("train_loss.joint".to_owned(), epoch.joint_loss);
     }
-    page.sections.push(Section::Text { title: String::new(), tone: Tone::Note, paragraphs });
-    page.sections.push(Section::Lines(curves(report, *task)));
-    page.sections.push(Section::Table(sizes(trained, *parameters)));
-    page
+    for modality in &epoch.modalities {
+        let name = &modality.name;
+        values.insert(format!("train_loss.{name}"), modality.train_loss);
+        values.extend(modality.validation_loss.map(|loss| (format!("validation_loss.{name}"), loss)));
+        values.insert(format!("gradient_norm.{name}"), modality.gradient_norm);
+    }
+    values
 }
 
-fn curves(report: &TrainingReport, task: Task) -> LinesSection {
-    let unit = match task {
-        Task::Classification { .. } => "cross-entropy, nats",
-        Task::Regression { .. } => "squared error, standard deviations of the target",
-    };
-    let train = report.epochs.iter().map(|epoch| (epoch.epoch as f64, epoch.train_loss)).collect();
-    let validation: Vec<(f64, f64)> =
-        report.epochs.iter().filter_map(|epoch| Some((epoch.epoch as f64, epoch.validation_loss?))).collect();
-    let mut series = vec![Series { name: "train".to_owned(), mark: Mark::Line, points: train }];
-    if !validation.is_empty() {
-        series.push(Series { name: "validation".to_owned(), mark: Mark::Line, points: validation });
-    }
-    LinesSection {
-        title: "loss by epoch".to_owned(),
-        note: "The train loss is taken during the epoch and with dropout, the validation loss after it and without."
-            .to_owned(),
-        x: Axis::new("epoch"),
-        y: Axis::new(format!("loss ({unit})")),
-        series,
-    }
-}
-
-fn sizes(trained: &Trained, parameters: usize) -> TableSection {
-    let mut rows = vec![vec![Cell::text("parameters"), Cell::Count(parameters as u64)]];
-    for encoder in &trained.model.columns().encoders {
-        let inputs = encoder.preparation.numbers() + encoder.preparation.codes().len();
-        rows.push(vec![Cell::text(format!("inputs of {}", encoder.name)), Cell::Count(inputs as u64)]);
-    }
-    TableSection {
-        title: "size".to_owned(),
-        note: String::new(),
-        columns: vec![String::new(), "count".to_owned()],
-        rows,
-    }
-}
+#[cfg(test)]
+mod tests;

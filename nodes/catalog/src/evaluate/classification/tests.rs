@@ -6,7 +6,8 @@ use polars::prelude::df;
 
 use super::*;
 use crate::model::preparation::{Preparation, Standardise};
-use crate::model::trained::{Learner, ModelColumns, NamedPreparation, design};
+use crate::model::reading::Reading;
+use crate::model::trained::{Learner, ModelColumns, design};
 use engine_table::ColumnType;
 
 /// A model of two classes, `no` and `yes`, that says `yes` with more than one half where `x` is above 0.
@@ -18,7 +19,7 @@ fn model() -> TrainedModel {
     let (fitted, _) = Logistic::fit(&inputs, &[0, 0, 1, 1], 2, None, &LogisticOptions::default()).unwrap();
     let target = ColumnType::new("y", LogicalType::Category);
     let classes = Classes::new(vec!["no".into(), "yes".into()]);
-    let encoders = vec![NamedPreparation { name: "table".into(), preparation }];
+    let encoders = vec![Reading::of_table("table", preparation)];
     TrainedModel::new(ModelColumns::new(&target, Some(&classes), encoders), Learner::Logistic(fitted))
 }
 
