@@ -326,7 +326,8 @@ pub static SERVING_ROLE: Code = Code {
     name: "serving.role",
     summary: "a deployment would need a column that no client has",
     explanation: r#"Target, split, weight, key, group and time columns are known of rows that are learnt from, not of a row that is to be
-predicted, so a deployment never asks for them. Here a step between the request and the model reads one.
+predicted, so a deployment never asks for them, except for keys, groups and times that `join.left` finds rows by. Here a
+step between the request and the model computes with one.
 
 Wrong:
 

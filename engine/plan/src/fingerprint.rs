@@ -62,7 +62,7 @@ pub fn fingerprint(
     }
     if let Work::Sink { serving } = &task.work {
         if let Some(serving) = serving
-            && !parts.serving(plan, serving, outputs)
+            && !parts.serving(plan, serving, outputs)?
         {
             return Ok(None);
         }
@@ -244,7 +244,7 @@ impl Parts {
 
     /// What a sink packs: the slice as planned, and the fitted values and artifacts of its steps; false while one of
     /// these is unknown.
-    fn serving(&mut self, plan: &Plan, serving: &PlannedServing, outputs: &Outputs) -> bool {
+    fn serving(&mut self, plan: &Plan, serving: &PlannedServing, outputs: &Outputs) -> Result<bool, ResolveError> {
         let steps: Vec<Value> = serving
             .steps
             .iter()
@@ -254,7 +254,7 @@ impl Parts {
                     "node": task.node,
                     "kind": task.kind.name,
                     "version": task.kind.version,
-                    "options": task.bound.key_options,
+                    "options": step.options,
                     "inputs": step.inputs,
                 })
             })
@@ -279,18 +279,38 @@ impl Parts {
                 _ => None,
             };
             for from in fitted.into_iter().chain(task.artifacts.iter().map(|input| &input.from)) {
-                let Some(output) = outputs.0.get(from) else { return false };
+                let Some(output) = outputs.0.get(from) else { return Ok(false) };
                 let digest = output.digest();
                 let name = format!("served {}", plan.task(from.task).name);
                 self.add(&format!("served {place} {}", from.port), name, digest.short(), digest);
             }
+            for read in &step.tables {
+                let Some(digest) = frozen(task, read, outputs)? else { return Ok(false) };
+                let name = format!("served {}.{}", task.node, read.port);
+                self.add(&format!("served {place} {}", read.port), name, digest.short(), digest);
+            }
         }
-        true
+        Ok(true)
     }
 
     fn finish(self) -> Fingerprint {
         Fingerprint { key: self.hasher.finish(), parts: self.parts }
     }
+}
+
+/// The digest of a table that a step of a deployment looks rows up in: names, types and values, whatever its chunks are
+/// called elsewhere; nothing while it is unknown.
+fn frozen(task: &Task, read: &TaskRead, outputs: &Outputs) -> Result<Option<Digest>, ResolveError> {
+    let Some(table) = merged(&read.tables, outputs) else { return Ok(None) };
+    let mut hasher = Hasher::new("fuseline.key.frozen.v1");
+    for name in &read.columns {
+        let stored = table.column(name).ok_or_else(|| ResolveError::Stored {
+            task: task.name.clone(),
+            what: format!("needs the column `{name}`, which the stored table above it does not have"),
+        })?;
+        hasher.field(canonical(&column(&stored.column)).as_bytes()).digest(&stored.digest());
+    }
+    Ok(Some(hasher.finish()))
 }
 
 /// What is keyed of a column's type: not whether it has gaps (a gap in a test row must not refit), nor who wrote it.

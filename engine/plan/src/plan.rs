@@ -50,10 +50,27 @@ pub struct ArtifactInput {
 /// A step of a serving slice, as the plan knows it; its place in the list is its number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedStep {
-    /// The task that applies the node's row-local part; its kind and options go into the bundle.
+    /// The task that applies the node's row-local part; its kind goes into the bundle.
     pub task: TaskId,
+    /// The options that go into the bundle: the task's own without local paths, narrowed to what is needed for a lookup.
+    pub options: serde_json::Value,
     /// The tables merged into its table port.
     pub inputs: Vec<engine_table::StepInput>,
+    /// For a lookup: the tables of its other ports, which go into the bundle.
+    pub tables: Vec<TaskRead>,
+}
+
+impl PlannedStep {
+    /// Every output beside its task's tables that goes into the bundle with it.
+    pub fn packed<'p>(&'p self, plan: &'p Plan) -> impl Iterator<Item = &'p OutputRef> {
+        let task = plan.task(self.task);
+        let fitted = match &task.work {
+            Work::Apply { fitted, .. } => fitted.as_ref(),
+            _ => None,
+        };
+        let artifacts = task.artifacts.iter().map(|input| &input.from);
+        fitted.into_iter().chain(artifacts).chain(self.tables.iter().flat_map(|read| &read.tables))
+    }
 }
 
 /// The serving slice of a sink, as the plan knows it.
@@ -190,6 +207,8 @@ impl Task {
         needs.extend(reads.chain(artifacts).chain(work).map(|output| output.task));
         if let Work::Sink { serving: Some(serving) } = &self.work {
             needs.extend(serving.steps.iter().map(|step| step.task));
+            let frozen = serving.steps.iter().flat_map(|step| &step.tables).flat_map(|read| &read.tables);
+            needs.extend(frozen.map(|table| table.task));
         }
         needs.sort_unstable();
         needs.dedup();

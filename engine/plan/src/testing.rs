@@ -1,6 +1,6 @@
 //! Kinds for the tests of this room, small enough to be followed by hand, and a run of them without the executor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use engine_core::{ArtifactKind, Diagnostic, LogicalType, Part, Role, Serving, Size, SourceText};
@@ -337,6 +337,37 @@ impl Whole for Join {
     }
 }
 
+kind! {
+    Look, "join.look", JoinOptions, Lookup,
+    fn inputs() -> Vec<InputPort> {
+        vec![
+            InputPort::new("left", ArtifactKind::Table, Arity::One),
+            InputPort::new("right", ArtifactKind::Table, Arity::One),
+        ]
+    }
+}
+
+impl RowLocal for Look {
+    fn infer(&self, inputs: &InputTypes) -> Result<Change, Problems> {
+        let right = inputs.table("right");
+        let write = |name: &String| {
+            let column = right.require(name, At::Option("/columns".to_owned())).map_err(|problem| vec![problem])?;
+            Ok(Written::new(column.clone(), [&self.0.on, name]))
+        };
+        let writes = self.0.columns.iter().map(write).collect::<Result<_, Problems>>()?;
+        let side = Read::new("right", RowFilter::All, std::iter::once(&self.0.on).chain(&self.0.columns));
+        Ok(Change { reads: vec![self.0.on.clone()], side_reads: vec![side], writes, ..Change::default() })
+    }
+
+    fn narrowed(&self, needed: &BTreeSet<String>) -> Option<serde_json::Map<String, serde_json::Value>> {
+        json!({ "on": self.0.on, "columns": needed }).as_object().cloned()
+    }
+
+    fn prepare(&self, _: &ReduceInputs) -> Result<Box<dyn RowFunction>, NodeError> {
+        Err(nothing())
+    }
+}
+
 /// One below the other.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -580,6 +611,7 @@ pub(crate) fn registry() -> Registry {
         Kind::whole::<Sum>(),
         Kind::whole::<Pick>(),
         Kind::whole::<Join>(),
+        Kind::row_local::<Look>(),
         Kind::whole::<Stack>(),
         Kind::encoder::<Encode>(),
         Kind::fit::<Train>(),

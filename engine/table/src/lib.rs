@@ -52,6 +52,6 @@ pub use node::{
 pub use path::PathOption;
 pub use problem::{At, NodeError, Problem};
 pub use segment::{Segment, SegmentError, encode_segment};
-pub use serving::{ServingSlice, ServingStep, StepArtifact, StepInput};
+pub use serving::{ServingSlice, ServingStep, StepArtifact, StepInput, StepTable};
 pub use solo::solo;
 pub use types::{ColumnType, EncoderType, MergeConflict, ModelType, PortType, Prediction, RowSet, TableType};

@@ -4,14 +4,14 @@
 //! engine calls it before a row is read, keys the task by what it reads, hands over just that, and
 //! checks what comes back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use engine_core::Digest;
 use polars::prelude::DataFrame;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     ColumnType, Context, EncoderType, Files, InputTypes, NodeError, PortType, Problem, ReduceInputs, RowFilter, RowSet,
@@ -183,6 +183,12 @@ pub trait RowLocal: Send + Sync {
     /// # Errors
     /// Every problem of options and types.
     fn infer(&self, inputs: &InputTypes) -> Result<Change, Vec<Problem>>;
+
+    /// Options with which it writes of its columns only those in `needed`, and reads no more than that takes: what a
+    /// deployment packs of a lookup. Nothing if there are none but its own.
+    fn narrowed(&self, _needed: &BTreeSet<String>) -> Option<Map<String, Value>> {
+        None
+    }
 
     /// Makes the function once for many chunks. `side` holds artifacts and side tables of the other ports.
     ///

@@ -1,7 +1,9 @@
 //! The part of a graph that a deployment runs: from the request's columns to the model's inputs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use engine_core::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -34,6 +36,8 @@ pub struct ServingStep {
     pub fitted: Option<Arc<Files>>,
     /// Artifacts on its other ports.
     pub artifacts: Vec<StepArtifact>,
+    /// The tables on its other ports, for a step that looks rows up.
+    pub tables: Vec<StepTable>,
 }
 
 /// An artifact a step takes besides its table.
@@ -45,6 +49,17 @@ pub struct StepArtifact {
     pub kind: PortType,
     /// Its files.
     pub files: Arc<Files>,
+}
+
+/// A table that a step looks rows up in, as it was when the deployment was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepTable {
+    /// The port.
+    pub port: String,
+    /// Its columns, in order.
+    pub columns: Vec<ColumnType>,
+    /// Its rows, as [`crate::encode_segment`] writes them.
+    pub rows: Arc<[u8]>,
 }
 
 /// Everything a deployment needs: no code, no rows but lookups.
@@ -60,4 +75,6 @@ pub struct ServingSlice {
     pub model_inputs: Vec<StepInput>,
     /// The columns the model reads of that merge.
     pub model_reads: Read,
+    /// The images and sounds in the tables of its steps.
+    pub blobs: BTreeMap<Digest, Arc<[u8]>>,
 }

@@ -11,6 +11,7 @@ mod encode;
 mod evaluate;
 mod extract;
 mod ingest;
+mod join;
 mod layout;
 mod model;
 mod place;
@@ -43,6 +44,7 @@ pub fn kinds() -> Vec<Kind> {
         Kind::row_local::<split::by_column::ByColumn>(),
         Kind::fit_apply_on_all::<split::folds::Folds>(),
         Kind::fit_apply_on_all::<split::by_time::ByTime>(),
+        Kind::row_local::<join::left::Left>(),
         Kind::row_local::<extract::columns::Columns>(),
         Kind::whole::<extract::sql::Sql>(),
         Kind::fit_apply::<encode::one_hot::OneHot>(),

@@ -1,14 +1,16 @@
 //! Runs a kind that writes outside the graph: its artifact is kept in the store and copied to its destination.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use engine_core::Digest;
-use engine_plan::{OutputRef, Plan, PlannedServing, Task, Work};
+use engine_core::{Digest, LogicalType};
+use engine_plan::{OutputRef, Plan, PlannedServing, PlannedStep, Task, Work};
 use engine_table::{
-    Context, Destination, Files, NodeError, Read, RowFilter, ServingSlice, ServingStep, Sink, StepArtifact,
+    ColumnType, Context, Destination, Files, NodeError, Read, RowFilter, ServingSlice, ServingStep, Sink, StepArtifact,
+    StepTable, encode_segment,
 };
 
 use super::Made;
@@ -36,6 +38,7 @@ pub(crate) fn run(
 /// What a deployment needs, with the files of this run. Options go without local paths: a bundle leaves the machine.
 fn slice(serving: &PlannedServing, inputs: &TaskInputs<'_>) -> Result<ServingSlice, NodeError> {
     let mut steps = Vec::new();
+    let mut blobs = BTreeMap::new();
     for step in &serving.steps {
         let task = inputs.plan.task(step.task);
         let fitted = fitted_of(task).map(|fitted| inputs.files(fitted)).transpose()?;
@@ -43,10 +46,11 @@ fn slice(serving: &PlannedServing, inputs: &TaskInputs<'_>) -> Result<ServingSli
             node: task.node.clone(),
             kind: task.kind.name.clone(),
             version: task.kind.version.clone(),
-            options: task.bound.key_options.clone(),
+            options: step.options.clone(),
             inputs: step.inputs.clone(),
             fitted,
             artifacts: artifacts_of(task, inputs)?,
+            tables: tables_of(task, step, inputs, &mut blobs)?,
         });
     }
     Ok(ServingSlice {
@@ -55,7 +59,40 @@ fn slice(serving: &PlannedServing, inputs: &TaskInputs<'_>) -> Result<ServingSli
         steps,
         model_inputs: serving.model_inputs.clone(),
         model_reads: Read::new(&serving.request.model, RowFilter::All, serving.model_reads.iter().cloned()),
+        blobs,
     })
+}
+
+/// The tables a step looks rows up in, as they are now; the images and sounds they name are added to `blobs`.
+fn tables_of(
+    task: &Task,
+    step: &PlannedStep,
+    inputs: &TaskInputs<'_>,
+    blobs: &mut BTreeMap<Digest, Arc<[u8]>>,
+) -> Result<Vec<StepTable>, NodeError> {
+    let kept = inputs.store.blobs();
+    let mut tables = Vec::with_capacity(step.tables.len());
+    for read in &step.tables {
+        let rows = inputs.rows(read)?;
+        let typed = task.types.table(&read.port);
+        let described = |name: &String| {
+            typed.column(name).cloned().map(|column| ColumnType { origin: String::new(), from_target: false, ..column })
+        };
+        let columns: Vec<ColumnType> = read.columns.iter().filter_map(described).collect();
+        let media = columns.iter().filter(|column| matches!(column.logical, LogicalType::Image | LogicalType::Audio));
+        for column in media {
+            let cells = rows.column(&column.name).and_then(|cells| cells.str()).map_err(NodeError::failed)?;
+            for cell in cells.iter().flatten() {
+                let digest: Digest = cell.parse().map_err(NodeError::failed)?;
+                if let Entry::Vacant(place) = blobs.entry(digest) {
+                    place.insert(kept.read(&digest)?);
+                }
+            }
+        }
+        let rows = encode_segment(&rows).map_err(NodeError::failed)?.into();
+        tables.push(StepTable { port: read.port.clone(), columns, rows });
+    }
+    Ok(tables)
 }
 
 /// The artifacts on the ports of a step, with the types the plan bound there.
@@ -80,8 +117,7 @@ fn fitted_of(task: &Task) -> Option<&OutputRef> {
 
 /// The outputs that the steps of a serving slice carry into the bundle.
 pub(crate) fn packed<'p>(plan: &'p Plan, serving: &PlannedServing) -> Vec<&'p OutputRef> {
-    let tasks = serving.steps.iter().map(|step| plan.task(step.task));
-    tasks.flat_map(|task| fitted_of(task).into_iter().chain(task.artifacts.iter().map(|input| &input.from))).collect()
+    serving.steps.iter().flat_map(|step| step.packed(plan)).collect()
 }
 
 /// What became of a destination.

@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use engine_core::{Role, Serving, nearest};
-use engine_table::{Change, PortType, ServingRequest, StepInput, TableType};
+use engine_table::{Change, ColumnType, Node, PortType, RowFilter, ServingRequest, StepInput, TableType};
+use serde_json::Value;
 
 use super::findings::input_pointer;
 use super::planner::{Planner, Site};
 use crate::version::{goes_on_from, last_writer, latest, writer_of};
-use crate::{OutputRef, PlannedServing, PlannedStep, TaskId, Work, codes};
+use crate::{OutputRef, PlannedServing, PlannedStep, Task, TaskId, TaskRead, Work, codes};
 
 /// What becomes of a task between the request and the model.
 enum Part {
@@ -31,7 +32,7 @@ impl<'w, 's> Planner<'w, 's> {
         let request_task = self.request_task(site, &request)?;
         let request_type = self.task(request_task).table()?.clone();
         let needed = self.needed(site, &request, request_task, &model_tables, &model_reads)?;
-        let columns = self.request_columns(site, &request, &request_type, needed.get(&request_task))?;
+        let columns = self.request_columns(site, &request, &request_type, &needed, request_task)?;
         let (steps, model_inputs) = self.steps(&needed, request_task, &model_tables);
         let serving = PlannedServing { request, columns, steps, model_inputs, model_reads };
         self.check_forwards(site, &serving, &model_tables)?;
@@ -111,7 +112,7 @@ impl<'w, 's> Planner<'w, 's> {
             }
             let task = self.task(id);
             match (&task.work, task.kind.serving) {
-                (Work::Apply { change, tables, .. }, Serving::Same) if change.side_reads.is_empty() => {
+                (Work::Apply { change, tables, .. }, _) if is_served(task) => {
                     let (change, tables) = (change.clone(), tables.clone());
                     let above = columns_above(&change, &columns);
                     self.need(&mut needed, &tables, above.iter());
@@ -185,7 +186,7 @@ impl<'w, 's> Planner<'w, 's> {
                     "name a `request:` above which nothing is needed, such as the node that joins `{node}` in"
                 )],
             ),
-            Work::Apply { change, .. } if !change.side_reads.is_empty() => (
+            Work::Apply { change, .. } if task.kind.serving == Serving::Same && !change.side_reads.is_empty() => (
                 format!("`{node}` needs other rows beside the request's to give {what}"),
                 "reads another table",
                 vec![format!("let the client send what it makes: `request: {node}`")],
@@ -209,14 +210,16 @@ impl<'w, 's> Planner<'w, 's> {
         self.report(site, diagnostic);
     }
 
-    /// The needed columns of the request's table, in its order; all must be features.
+    /// The needed columns of the request's table, in its order; all must be features, or what rows are looked up by.
     fn request_columns(
         &mut self,
         site: &Site<'w, 's>,
         request: &ServingRequest,
         table: &TableType,
-        needed: Option<&BTreeSet<String>>,
-    ) -> Option<Vec<engine_table::ColumnType>> {
+        needed_of_all: &BTreeMap<TaskId, BTreeSet<String>>,
+        request_task: TaskId,
+    ) -> Option<Vec<ColumnType>> {
+        let needed = needed_of_all.get(&request_task);
         let asked = super::leak::pointer_to_name(site.node.spec, &request.request);
         let Some(needed) = needed.filter(|needed| !needed.is_empty()) else {
             let message = format!("the model reads nothing that comes from `{}`", request.request);
@@ -229,7 +232,15 @@ impl<'w, 's> Planner<'w, 's> {
         };
         let columns: Vec<_> = table.columns.iter().filter(|column| needed.contains(&column.name)).cloned().collect();
         let mut is_sound = true;
-        for column in columns.iter().filter(|column| column.role != Role::Feature) {
+        for column in &columns {
+            let is_sent = match column.role {
+                Role::Feature => true,
+                Role::Key | Role::Group | Role::Time => self.is_only_looked_up(needed_of_all, column),
+                Role::Target | Role::Split | Role::Weight => false,
+            };
+            if is_sent {
+                continue;
+            }
             is_sound = false;
             let message = format!(
                 "a step between `{}` and the model reads `{}`, whose role is {}: no client can send it",
@@ -243,6 +254,21 @@ impl<'w, 's> Planner<'w, 's> {
             self.report(site, diagnostic);
         }
         is_sound.then_some(columns)
+    }
+
+    /// Whether no step computes with `column`, a column of the request: lookups find rows by it, and that is all.
+    fn is_only_looked_up(&self, needed: &BTreeMap<TaskId, BTreeSet<String>>, column: &ColumnType) -> bool {
+        !needed.iter().any(|(id, columns)| {
+            let task = self.task(*id);
+            let Work::Apply { change, tables, .. } = &task.work else { return false };
+            if task.kind.serving != Serving::Same || !runs(change, columns) {
+                return false;
+            }
+            let versions = tables.iter().filter_map(|table| self.table_type(table)?.column(&column.name));
+            let is_same = latest(versions, |version| &version.origin).is_some_and(|read| read.origin == column.origin);
+            let renames = change.renames.iter().any(|rename| rename.from == column.name);
+            is_same && (change.reads.contains(&column.name) || renames)
+        })
     }
 
     /// The steps in topological order and where the model's tables come from.
@@ -263,8 +289,10 @@ impl<'w, 's> Planner<'w, 's> {
             let part = match &task.work {
                 // A step that takes columns away or renames them runs even if nothing it writes is needed: left out,
                 // it would let columns through that it hides.
-                Work::Apply { change, .. } if task.kind.serving == Serving::Same && runs(change, columns) => {
-                    steps.push(PlannedStep { task: *id, inputs: step_inputs(&parts, &tables) });
+                Work::Apply { change, .. } if is_served(task) && runs(change, columns) => {
+                    let (options, frozen) = narrowed(task, change, columns);
+                    let inputs = step_inputs(&parts, &tables);
+                    steps.push(PlannedStep { task: *id, options, inputs, tables: frozen });
                     Part::Step(steps.len() - 1)
                 }
                 _ => Part::Through(tables),
@@ -355,6 +383,39 @@ impl<'w, 's> Planner<'w, 's> {
         let versions = tables.iter().filter_map(|table| self.table_type(table)?.column(name));
         latest(versions, |column| &column.origin).map(last_writer)
     }
+}
+
+/// Whether a task runs in deployments: row by row, by itself or with whole tables that can be frozen.
+fn is_served(task: &Task) -> bool {
+    let Work::Apply { change, .. } = &task.work else { return false };
+    match task.kind.serving {
+        Serving::Same => change.side_reads.is_empty(),
+        Serving::Lookup => change.side_reads.iter().all(|read| read.rows == RowFilter::All),
+        Serving::Skip | Serving::Refuse => false,
+    }
+}
+
+/// The options of a step and the tables it looks rows up in, with no more columns than it takes to write `needed`.
+fn narrowed(task: &Task, change: &Change, needed: &BTreeSet<String>) -> (Value, Vec<TaskRead>) {
+    let own = || (task.bound.key_options.clone(), task.reads.get(1..).unwrap_or(&[]).to_vec());
+    if change.side_reads.is_empty() {
+        return own();
+    }
+    let Node::RowLocal(node) = &task.bound.node else { return own() };
+    let written = change.writes.iter().map(|written| &written.column.name);
+    let needed: BTreeSet<String> = written.filter(|name| needed.contains(*name)).cloned().collect();
+    let Some(bound) = node.narrowed(&needed).and_then(|options| task.kind.bind(&options).ok()) else { return own() };
+    let Node::RowLocal(node) = &bound.node else { return own() };
+    let Ok(change) = node.infer(&task.types) else { return own() };
+    let tables: Option<Vec<TaskRead>> = change
+        .side_reads
+        .iter()
+        .map(|narrow| {
+            let read = task.reads.iter().skip(1).find(|read| read.port == narrow.port && read.asked == narrow.rows)?;
+            Some(TaskRead { columns: narrow.columns.clone(), ..read.clone() })
+        })
+        .collect();
+    tables.map_or_else(own, |tables| (bound.key_options, tables))
 }
 
 /// The columns needed above a step, for `columns` to be there below it.

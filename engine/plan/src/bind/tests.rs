@@ -377,6 +377,35 @@ fn what_cannot_be_served_is_refused_at_its_node() {
     check(&[ROWS, SPLIT, keyed, &encoder, BUNDLE], "serving.role", "rows");
 }
 
+const SHOPS: &str = "shops: {uses: ingest.rows, with: {path: s.json, schema: [id, c, d], roles: {id: key}}}
+    rich: {uses: extract.add, with: {from: [d], as: e}, in: shops}
+    looked: {uses: join.look, with: {on: id, columns: [c, d, e]}, in: {left: split, right: rich}}
+    encoder: {uses: encode.table, with: {columns: [a, e]}, in: looked}
+    model: {uses: train.joint, with: {target: y}, in: {encoders: [encoder]}}";
+
+#[test]
+fn a_lookup_is_frozen_with_the_columns_the_model_needs_and_its_key_is_asked_for() {
+    let plan = plan_of(&nodes(&[ROWS, SPLIT, SHOPS, BUNDLE]));
+    let serving = serving(&plan);
+    assert_eq!(serving.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["a", "id"]);
+    let [step] = serving.steps.as_slice() else { panic!("{:?}", serving.steps) };
+    assert_eq!(step.options, serde_json::json!({"on": "id", "columns": ["e"]}));
+    let [table] = step.tables.as_slice() else { panic!("{:?}", step.tables) };
+    assert_eq!((table.port.as_str(), &table.columns[..]), ("right", &["id".to_owned(), "e".to_owned()][..]));
+    assert_eq!(step.inputs, [StepInput::Request]);
+    // What is frozen is waited for, and packed.
+    let rich = plan.main_task("rich").unwrap().id;
+    assert!(plan.main_task("bundle").unwrap().needs().contains(&rich));
+    assert_eq!(step.packed(&plan).map(|output| output.task).collect::<Vec<_>>(), [rich]);
+}
+
+#[test]
+fn a_key_that_a_step_computes_with_is_not_asked_for() {
+    let lines = "c2: {uses: extract.add, with: {from: [id], as: f}, in: looked}";
+    let shops = SHOPS.replace("[a, e]", "[f, e]").replace("in: looked}\n    model", "in: c2}\n    model");
+    check(&[ROWS, SPLIT, lines, &shops, BUNDLE], "serving.role", "rows");
+}
+
 #[test]
 fn a_model_does_not_need_what_a_split_writes() {
     let lines = "c: {uses: split.by, with: {by: id, as: c}, in: split}

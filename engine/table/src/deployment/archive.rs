@@ -10,13 +10,17 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{DEPLOYMENT_FORMAT, Deployment, DeploymentError, Manifest, ManifestArtifact, ManifestStep, row_schema};
-use crate::{Files, ServingStep, StepArtifact};
+use crate::{Files, ServingStep, StepArtifact, StepTable};
 
 const MANIFEST: &str = "manifest.json";
 const REQUEST_SCHEMA: &str = "request.schema.json";
 const RESPONSE_SCHEMA: &str = "response.schema.json";
 /// Where the fitted values of a step stand; no port has this name, as ports are words.
 const FITTED: &str = "-fitted";
+/// The rows of a table that a step looks rows up in.
+const ROWS: &str = "rows.arrow";
+/// Where images and sounds of such tables stand, each under its digest.
+const BLOBS: &str = "blobs";
 /// A file in a bundle is at most so large: a header may claim any size.
 const MAX_FILE_BYTES: u64 = 4 << 30;
 
@@ -43,6 +47,11 @@ impl Deployment {
                     ManifestArtifact { kind, files: put(&artifact.port, &artifact.files) },
                 );
             }
+            let mut tables = BTreeMap::new();
+            for table in &step.tables {
+                files.insert(format!("steps/{place}/{}/{ROWS}", table.port), table.rows.to_vec());
+                tables.insert(table.port.clone(), table.columns.clone());
+            }
             steps.push(ManifestStep {
                 node: step.node.clone(),
                 kind: step.kind.clone(),
@@ -51,10 +60,15 @@ impl Deployment {
                 inputs: step.inputs.clone(),
                 fitted,
                 artifacts,
+                tables,
             });
         }
+        for (digest, bytes) in &self.blobs {
+            files.insert(format!("{BLOBS}/{digest}"), bytes.to_vec());
+        }
+        let has_tables = self.steps.iter().any(|step| !step.tables.is_empty());
         let manifest = Manifest {
-            format: DEPLOYMENT_FORMAT,
+            format: if has_tables { DEPLOYMENT_FORMAT } else { 1 },
             made_by: self.made_by.clone(),
             request: self.request.clone(),
             response: self.response.clone(),
@@ -104,12 +118,29 @@ impl Deployment {
                 let files = take(port, &artifact.files)?;
                 artifacts.push(StepArtifact { port: port.clone(), kind: artifact.kind.clone(), files });
             }
+            let mut tables = Vec::with_capacity(step.tables.len());
+            for (port, columns) in &step.tables {
+                let taken = take(port, &[ROWS.to_owned()])?;
+                let rows = taken.bytes(ROWS).cloned().unwrap_or_default();
+                tables.push(StepTable { port: port.clone(), columns: columns.clone(), rows });
+            }
             let ManifestStep { node, kind, version, options, inputs, .. } = step.clone();
-            steps.push(ServingStep { node, kind, version, options, inputs, fitted, artifacts });
+            steps.push(ServingStep { node, kind, version, options, inputs, fitted, artifacts, tables });
         }
+        let blobs = blobs(&files)?;
         let Manifest { made_by, request, response, .. } = manifest;
-        Ok(Deployment { made_by, request, response, steps })
+        Ok(Deployment { made_by, request, response, steps, blobs })
     }
+}
+
+/// The images and sounds, each checked against its name.
+fn blobs(files: &BTreeMap<String, Arc<[u8]>>) -> Result<BTreeMap<Digest, Arc<[u8]>>, DeploymentError> {
+    let named = files.iter().filter_map(|(path, bytes)| Some((path.strip_prefix(BLOBS)?.strip_prefix('/')?, bytes)));
+    let checked = named.map(|(name, bytes)| match name.parse::<Digest>() {
+        Ok(digest) if digest == Digest::of(bytes) => Ok((digest, bytes.clone())),
+        _ => Err(DeploymentError::Damaged(format!("`{BLOBS}/{name}` is not what was written"))),
+    });
+    checked.collect()
 }
 
 fn pretty(value: &Value) -> Vec<u8> {
@@ -186,6 +217,7 @@ mod tests {
                     inputs: vec![StepInput::Request],
                     fitted: Some(files("fitted.json", b"{}")),
                     artifacts: vec![],
+                    tables: vec![],
                 },
                 ServingStep {
                     node: "model".into(),
@@ -199,8 +231,10 @@ mod tests {
                         kind: PortType::Fitted,
                         files: files("weights.safetensors", &[7; 2000]),
                     }],
+                    tables: vec![],
                 },
             ],
+            blobs: BTreeMap::new(),
         }
     }
 
@@ -209,6 +243,32 @@ mod tests {
         let bytes = deployment().encode();
         assert_eq!(Deployment::decode(&bytes).unwrap(), deployment());
         assert_eq!(bytes, deployment().encode());
+    }
+
+    /// With a table that a step looks pictures up in.
+    fn with_lookup() -> Deployment {
+        let picture = b"a picture";
+        let mut with_lookup = deployment();
+        with_lookup.steps[0].tables.push(StepTable {
+            port: "right".into(),
+            columns: vec![ColumnType::new("page", LogicalType::Image)],
+            rows: b"rows".as_slice().into(),
+        });
+        with_lookup.blobs.insert(Digest::of(picture), picture.as_slice().into());
+        with_lookup
+    }
+
+    #[test]
+    fn tables_and_pictures_are_packed_and_a_bundle_without_them_has_the_first_format() {
+        let bytes = with_lookup().encode();
+        assert_eq!(Deployment::decode(&bytes).unwrap(), with_lookup());
+        let format = |bytes: &[u8]| json::<Value>(&unpacked(bytes).unwrap(), MANIFEST).unwrap()["format"].clone();
+        assert_eq!((format(&bytes), format(&deployment().encode())), (json!(2), json!(1)));
+        let mut damaged = bytes.clone();
+        let picture = damaged.windows(9).position(|window| window == b"a picture").unwrap();
+        damaged[picture] ^= 1;
+        let error = Deployment::decode(&damaged).unwrap_err().to_string();
+        assert!(error.contains("`blobs/"), "{error}");
     }
 
     #[test]

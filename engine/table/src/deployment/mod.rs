@@ -5,21 +5,25 @@
 //! [`Runner`] binds the steps to the kinds of this program and predicts. It knows no HTTP and no store.
 
 mod archive;
+mod media;
 mod rows;
 mod runner;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use engine_core::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::media::{Lent, Media};
 pub use self::rows::row_schema;
 pub use self::runner::Runner;
 use crate::{ColumnType, PortType, ServingSlice, ServingStep, StepInput};
 
-/// The version of the format; a reader refuses a newer one.
-pub const DEPLOYMENT_FORMAT: u32 = 1;
+/// The version of the format; a reader refuses a newer one. The second has tables to look rows up in; a bundle without
+/// them is written in the first.
+pub const DEPLOYMENT_FORMAT: u32 = 2;
 
 /// Why a deployment cannot be read or used.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +72,8 @@ pub struct Deployment {
     pub response: Vec<ColumnType>,
     /// The steps in topological order; the last one predicts.
     pub steps: Vec<ServingStep>,
+    /// The images and sounds in the tables of the steps.
+    pub blobs: BTreeMap<Digest, Arc<[u8]>>,
 }
 
 impl Deployment {
@@ -77,7 +83,7 @@ impl Deployment {
         steps.push(ServingStep { inputs: slice.model_inputs.clone(), ..predict });
         let request = slice.request.iter().map(described).collect();
         let response = response.iter().map(described).collect();
-        Deployment { made_by: made_by.to_owned(), request, response, steps }
+        Deployment { made_by: made_by.to_owned(), request, response, steps, blobs: slice.blobs.clone() }
     }
 }
 
@@ -94,7 +100,7 @@ struct Manifest {
     request: Vec<ColumnType>,
     response: Vec<ColumnType>,
     steps: Vec<ManifestStep>,
-    /// The digest of every file below `steps/`, by path: a flipped bit in weights must not be served.
+    /// The digest of every file below `steps/` and `blobs/`, by path: a flipped bit in weights must not be served.
     digests: BTreeMap<String, Digest>,
 }
 
@@ -112,6 +118,9 @@ struct ManifestStep {
     fitted: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     artifacts: BTreeMap<String, ManifestArtifact>,
+    /// The columns of the tables it looks rows up in, by port; the rows are the file `rows.arrow`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    tables: BTreeMap<String, Vec<ColumnType>>,
 }
 
 /// An artifact in `manifest.json`.

@@ -1,20 +1,22 @@
 //! A deployment made ready: every step bound, typed and prepared once, then applied to request after request.
 
 use std::collections::BTreeMap;
+use std::io::Cursor;
 use std::sync::Arc;
 
-use engine_core::Role;
+use engine_core::{ArtifactKind, LogicalType, Role};
 use polars::prelude::DataFrame;
+use polars_io::SerReader;
+use polars_io::ipc::IpcReader;
 use serde_json::Value;
 
-use super::{Deployment, DeploymentError};
+use super::{Deployment, DeploymentError, Lent, Media};
 use crate::{
-    Change, ColumnType, InputTypes, Kind, MergeConflict, NamedFiles, Node, NodeError, PortInput, PortType, PortTypes,
-    Problem, ReduceInputs, Registry, RowFunction, RowSet, ServingStep, StepInput, TableType, check_frame,
+    Blobs, Change, ColumnType, InputTypes, Kind, MergeConflict, NamedFiles, Node, NodeError, PortInput, PortType,
+    PortTypes, Problem, ReduceInputs, Registry, RowFilter, RowFunction, RowSet, ServingStep, StepInput, StepTable,
+    TableType, check_frame,
 };
 
-/// The table port every row-local kind changes.
-const TABLE: &str = "table";
 /// Where the request's rows stand among the tables; step n's table is the n+1st.
 const REQUEST: usize = 0;
 
@@ -32,6 +34,7 @@ pub struct Runner {
     request: Vec<ColumnType>,
     response: Vec<ColumnType>,
     steps: Vec<ReadyStep>,
+    media: Arc<Media>,
 }
 
 impl Runner {
@@ -44,15 +47,16 @@ impl Runner {
         let columns = deployment.request.iter().map(|column| ColumnType { role: Role::Feature, ..column.clone() });
         let mut tables = vec![TableType { columns: columns.collect(), row_set }];
         let mut steps = Vec::with_capacity(deployment.steps.len());
+        let media = Arc::new(Media::new(deployment.blobs.clone()));
         for step in &deployment.steps {
-            let (ready, table) = ready_step(step, &tables, registry)?;
+            let (ready, table) = ready_step(step, &tables, registry, &media)?;
             steps.push(ready);
             tables.push(table);
         }
         if steps.is_empty() {
             return Err(DeploymentError::Damaged("it has no step".to_owned()));
         }
-        Ok(Runner { request: deployment.request.clone(), response: deployment.response.clone(), steps })
+        Ok(Runner { request: deployment.request.clone(), response: deployment.response.clone(), steps, media })
     }
 
     /// What a client sends.
@@ -63,6 +67,11 @@ impl Runner {
     /// What comes back.
     pub fn response(&self) -> &[ColumnType] {
         &self.response
+    }
+
+    /// Keeps an image or sound that rows to be predicted name, by the digest of what is given back, until that is dropped.
+    pub fn lend(&self, bytes: impl Into<Arc<[u8]>>) -> Lent {
+        self.media.lend(bytes.into())
     }
 
     /// The predictions for `rows`, which have the columns of [`Runner::request`] in that order: row i for row i.
@@ -109,6 +118,7 @@ fn ready_step(
     step: &ServingStep,
     tables: &[TableType],
     registry: &Registry,
+    media: &Arc<Media>,
 ) -> Result<(ReadyStep, TableType), DeploymentError> {
     let failed = |reason: String| DeploymentError::Step { node: step.node.clone(), reason };
     let kind = kind_of(step, registry)?;
@@ -132,8 +142,9 @@ fn ready_step(
             (change, node.clone().prepare(fitted).map_err(|error| failed(error.to_string()))?)
         }
         Node::RowLocal(node) => {
-            let side = side_inputs(step, &merged);
-            let change = node.infer(&side.types).map_err(|problems| failed(in_words(&problems)))?;
+            let types = side_types(step, kind, &merged);
+            let change = node.infer(&types).map_err(|problems| failed(in_words(&problems)))?;
+            let side = side_inputs(step, types, &change, media).map_err(failed)?;
             (change, node.prepare(&side).map_err(|error| failed(error.to_string()))?)
         }
         _ => return Err(failed(format!("`{}` does not work row by row", step.kind))),
@@ -177,18 +188,70 @@ fn places_of(step: &ServingStep, above: usize) -> Result<Vec<usize>, String> {
         .collect()
 }
 
-fn side_inputs(step: &ServingStep, table: &TableType) -> ReduceInputs {
-    let mut types = InputTypes::of_table(table.clone());
-    let mut ports = BTreeMap::new();
+/// The types on the ports of a step that changes `table`.
+fn side_types(step: &ServingStep, kind: &Kind, table: &TableType) -> InputTypes {
+    let mut types = InputTypes::default();
     for artifact in &step.artifacts {
         // What a model read in training it reads here; the table behind it is the step's own.
         let behind = matches!(artifact.kind, PortType::Model(_) | PortType::Encoder(_)).then(|| table.clone());
         types.0.insert(artifact.port.clone(), PortTypes { artifacts: vec![artifact.kind.clone()], table: behind });
-        let files = NamedFiles { node: step.node.clone(), files: artifact.files.clone() };
-        ports.insert(artifact.port.clone(), PortInput { artifacts: vec![files], rows: BTreeMap::new() });
     }
-    types.0.entry(TABLE.to_owned()).or_insert_with(|| PortTypes { artifacts: Vec::new(), table: Some(table.clone()) });
-    ReduceInputs::new(types, ports)
+    let mut bind = |port: &str, table: &TableType| {
+        let bound = PortTypes { artifacts: vec![PortType::Table(table.clone())], table: Some(table.clone()) };
+        types.0.insert(port.to_owned(), bound);
+    };
+    for side in &step.tables {
+        bind(&side.port, &TableType { columns: side.columns.clone(), row_set: RowSet(side.port.clone()) });
+    }
+    // The changed table is the one on the first table port.
+    if let Some(port) = kind.inputs.iter().find(|port| port.takes == ArtifactKind::Table) {
+        bind(&port.name, table);
+    }
+    types
+}
+
+/// What a step is handed besides the rows of a request.
+fn side_inputs(
+    step: &ServingStep,
+    types: InputTypes,
+    change: &Change,
+    media: &Arc<Media>,
+) -> Result<ReduceInputs, String> {
+    let mut ports: BTreeMap<String, PortInput> = BTreeMap::new();
+    for artifact in &step.artifacts {
+        let files = NamedFiles { node: step.node.clone(), files: artifact.files.clone() };
+        ports.entry(artifact.port.clone()).or_default().artifacts.push(files);
+    }
+    for read in &change.side_reads {
+        let table = step.tables.iter().find(|table| table.port == read.port && read.rows == RowFilter::All);
+        let table = table.ok_or_else(|| format!("the table on its port `{}` is missing", read.port))?;
+        let rows = frozen_rows(table, media)
+            .and_then(|rows| rows.select(read.columns.iter().map(String::as_str)).map_err(|error| error.to_string()));
+        let rows = rows.map_err(|reason| format!("the table on its port `{}` cannot be read: {reason}", read.port))?;
+        ports.entry(read.port.clone()).or_default().rows.insert(read.rows, rows);
+    }
+    let blobs: Arc<dyn Blobs> = media.clone();
+    Ok(ReduceInputs { types, ports, blobs })
+}
+
+/// The rows of a frozen table, each of whose pictures and sounds was packed with it.
+fn frozen_rows(table: &StepTable, media: &Media) -> Result<DataFrame, String> {
+    let in_words = |error: &dyn std::fmt::Display| error.to_string();
+    let mut rows = IpcReader::new(Cursor::new(&*table.rows)).finish().map_err(|error| in_words(&error))?;
+    rows.rechunk_mut();
+    check_frame(&rows, &table.columns).map_err(|error| in_words(&error))?;
+    for column in table.columns.iter().filter(|column| is_media(&column.logical)) {
+        let cells = rows.column(&column.name).and_then(|cells| cells.str()).map_err(|error| in_words(&error))?;
+        let is_packed = |cell: &str| cell.parse().is_ok_and(|digest| media.is_packed(&digest));
+        if let Some(stray) = cells.iter().flatten().find(|cell| !is_packed(cell)) {
+            return Err(format!("`{stray}` of column `{}` is not among the media of the bundle", column.name));
+        }
+    }
+    Ok(rows)
+}
+
+fn is_media(logical: &LogicalType) -> bool {
+    matches!(logical, LogicalType::Image | LogicalType::Audio)
 }
 
 fn in_words(problems: &[Problem]) -> String {
@@ -257,8 +320,8 @@ mod tests {
 
         fn inputs() -> Vec<InputPort> {
             vec![
-                InputPort::new("table", engine_core::ArtifactKind::Table, Arity::One),
-                InputPort::new("model", engine_core::ArtifactKind::Fitted, Arity::One),
+                InputPort::new("table", ArtifactKind::Table, Arity::One),
+                InputPort::new("model", ArtifactKind::Fitted, Arity::One),
             ]
         }
 
@@ -301,6 +364,7 @@ mod tests {
             inputs,
             fitted: None,
             artifacts: Vec::new(),
+            tables: Vec::new(),
         };
         let weight = Arc::new(Files::json("weight.json", &0.3).unwrap());
         Deployment {
@@ -317,6 +381,7 @@ mod tests {
                     ..step("model", "test.ask", "1", vec![StepInput::Request, StepInput::Step(0)])
                 },
             ],
+            blobs: BTreeMap::new(),
         }
     }
 

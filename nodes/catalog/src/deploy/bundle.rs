@@ -125,6 +125,7 @@ fn deployment(slice: &ServingSlice, model: &ModelType, files: &Arc<Files>) -> Re
             kind: PortType::Model(model.clone()),
             files: files.clone(),
         }],
+        tables: Vec::new(),
     };
     let made_by = concat!("fuseline ", env!("CARGO_PKG_VERSION"));
     Ok(Deployment::new(slice, predict, response, made_by))
@@ -154,6 +155,7 @@ mod tests {
             steps: Vec::new(),
             model_inputs: vec![StepInput::Request],
             model_reads: Read::new("model", RowFilter::All, reads),
+            blobs: BTreeMap::new(),
         };
         let model = ModelType::new(
             Prediction::Class,

@@ -55,7 +55,8 @@ impl ScoredOn {
                 Prediction::Class => "a class",
                 Prediction::Value => "a number",
             };
-            let message = format!("the model predicts {what} (`{}`), which this kind does not score", model.target.name);
+            let message =
+                format!("the model predicts {what} (`{}`), which this kind does not score", model.target.name);
             let problem = Problem::error(&EVALUATE_MODEL, At::Input(MODEL.to_owned()), message);
             return Err(vec![problem.label(format!("predicts {what}")).help(format!("use `{other}`"))]);
         }

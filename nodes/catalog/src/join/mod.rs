@@ -1,0 +1,3 @@
+//! Kinds that bring tables together.
+
+pub mod left;
