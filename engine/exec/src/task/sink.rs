@@ -116,7 +116,7 @@ fn fitted_of(task: &Task) -> Option<&OutputRef> {
 }
 
 /// The outputs that the steps of a serving slice carry into the bundle.
-pub(crate) fn packed<'p>(plan: &'p Plan, serving: &PlannedServing) -> Vec<&'p OutputRef> {
+pub(crate) fn packed<'p>(plan: &'p Plan, serving: &'p PlannedServing) -> Vec<&'p OutputRef> {
     serving.steps.iter().flat_map(|step| step.packed(plan)).collect()
 }
 
