@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const RESERVED: &[(&str, &[&str])] = &[
     ("dfdx", &["nodes-kernels", "nodes-models"]),
     ("gemm", &["nodes-kernels"]),
+    ("cudarc", &["nodes-kernels"]),
     ("rayon", &["nodes-kernels", "nodes-models", "nodes-media", "engine-cli"]),
     ("image", &["nodes-media"]),
     ("hound", &["nodes-media"]),

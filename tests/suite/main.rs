@@ -4,6 +4,7 @@
 mod architecture;
 mod command_line;
 mod contracts;
+mod cuda;
 mod diagnostics;
 mod kinds;
 mod look_alike;

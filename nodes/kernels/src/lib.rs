@@ -18,6 +18,8 @@
 mod buffers;
 mod concat;
 mod cross_entropy;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod element;
 mod embedding;
 mod error;
@@ -58,6 +60,8 @@ pub use stand_in::{Places, StandInGradients, StandInKernel, with_stand_in};
 pub use tape::InputGradient;
 
 pub use dfdx::shapes::Shape;
+#[cfg(feature = "cuda")]
+pub use dfdx::tensor::Cuda;
 pub use dfdx::tensor::{Cpu, Gradients, NoneTape, OwnedTape, PutTape, SplitTape, Tape, Tensor};
 pub use dfdx::tensor_ops::{Backward, Device};
 
