@@ -216,8 +216,9 @@ impl Parts {
 
     /// The content of the files a task reads, not where they stand; false while the table that names them is unknown.
     fn files(&mut self, task: &Task, outputs: &Outputs, store: &Store) -> Result<bool, ResolveError> {
-        let source = match &task.bound.node {
-            Node::Source(source) => source,
+        let files = match &task.bound.node {
+            Node::Source(source) => source.files(),
+            Node::FitApply(node) if matches!(task.work, Work::Fit { .. }) => node.files(),
             Node::Fetch(fetch) => {
                 let Some(fetched) = fetched(task, &**fetch, outputs, store)? else { return Ok(false) };
                 let digest = fetched.digest();
@@ -227,7 +228,7 @@ impl Parts {
             }
             _ => return Ok(true),
         };
-        for (place, path) in source.files().into_iter().enumerate() {
+        for (place, path) in files.into_iter().enumerate() {
             let digest = store.file_digest(&path).map_err(|error| ResolveError::File {
                 node: task.node.clone(),
                 path: path.clone(),

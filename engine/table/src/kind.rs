@@ -1,6 +1,7 @@
 //! Kinds as values: what `uses:` names, with everything the engine asks of it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine_core::{ArtifactKind, Code, Effect, NumericClass, Serving};
@@ -129,11 +130,14 @@ pub trait ErasedFitApply: Send + Sync {
     /// As there.
     fn fit(&self, train: TrainRows<'_>, context: &Context) -> Result<Files, NodeError>;
 
-    /// [`FitApply::apply`] with the fitted values read once.
+    /// [`FitApply::apply_declared`] with the fitted values read once; `change` is what `infer` gave.
     ///
     /// # Errors
     /// If the files do not hold fitted values of this kind.
-    fn prepare(self: Arc<Self>, fitted: &Files) -> Result<Box<dyn RowFunction>, NodeError>;
+    fn prepare(self: Arc<Self>, fitted: &Files, change: &Change) -> Result<Box<dyn RowFunction>, NodeError>;
+
+    /// See [`FitApply::files`].
+    fn files(&self) -> Vec<PathBuf>;
 
     /// See [`FitApply::sizes`].
     ///
@@ -154,9 +158,14 @@ impl<K: FitApply + 'static> ErasedFitApply for K {
         Files::json(FITTED_FILE, &fitted).map_err(NodeError::failed)
     }
 
-    fn prepare(self: Arc<Self>, fitted: &Files) -> Result<Box<dyn RowFunction>, NodeError> {
+    fn prepare(self: Arc<Self>, fitted: &Files, change: &Change) -> Result<Box<dyn RowFunction>, NodeError> {
         let fitted: K::Fitted = read_fitted(fitted)?;
-        Ok(Box::new(move |rows: &polars::prelude::DataFrame| FitApply::apply(&*self, &fitted, rows)))
+        let change = change.clone();
+        Ok(Box::new(move |rows: &polars::prelude::DataFrame| self.apply_declared(&fitted, rows, &change)))
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        FitApply::files(self)
     }
 
     fn sizes(&self, fitted: &Files) -> Result<BTreeMap<String, u64>, NodeError> {

@@ -220,6 +220,26 @@ pub trait FitApply: Send + Sync {
     /// If a value does not allow it.
     fn apply(&self, fitted: &Self::Fitted, rows: &DataFrame) -> Result<DataFrame, NodeError>;
 
+    /// [`FitApply::apply`] for a kind whose written columns depend on types that rows do not show, such as whether a
+    /// cell may be missing: `change` is what `infer` gave.
+    ///
+    /// # Errors
+    /// As there.
+    fn apply_declared(
+        &self,
+        fitted: &Self::Fitted,
+        rows: &DataFrame,
+        _change: &Change,
+    ) -> Result<DataFrame, NodeError> {
+        self.apply(fitted, rows)
+    }
+
+    /// Files it learns from besides its rows; their content keys the fit, and what is needed of it goes into the fitted
+    /// values.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
     /// The values of the symbols in the written types, by name without bars.
     fn sizes(&self, _fitted: &Self::Fitted) -> BTreeMap<String, u64> {
         BTreeMap::new()

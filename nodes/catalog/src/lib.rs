@@ -25,6 +25,11 @@ mod train;
 use engine_core::Code;
 use engine_table::{Kind, Registry};
 
+/// The process behind `ingest.claims`, by whose Bayes rule a model can be judged.
+pub mod claims {
+    pub use crate::ingest::claims::{Claim, ClaimsOptions, ClaimsProcess, Modality, TableRow, claim_id};
+}
+
 /// Every kind.
 pub fn registry() -> Registry {
     Registry::new(kinds())
@@ -33,6 +38,7 @@ pub fn registry() -> Registry {
 /// The kinds of this crate, for a registry with more in it.
 pub fn kinds() -> Vec<Kind> {
     vec![
+        Kind::source::<ingest::claims::Claims>(),
         Kind::source::<ingest::csv::Csv>(),
         Kind::source::<ingest::parquet::Parquet>(),
         Kind::fetch::<ingest::files::Files>(),
@@ -47,6 +53,10 @@ pub fn kinds() -> Vec<Kind> {
         Kind::row_local::<join::left::Left>(),
         Kind::row_local::<extract::columns::Columns>(),
         Kind::whole::<extract::sql::Sql>(),
+        Kind::row_local::<extract::image_tensor::ImageTensor>(),
+        Kind::row_local::<extract::log_mel::LogMelKind>(),
+        Kind::row_local::<extract::pack::Pack>(),
+        Kind::fit_apply::<extract::tokenize::Tokenize>(),
         Kind::fit_apply::<encode::one_hot::OneHot>(),
         Kind::fit_apply::<encode::standardize::Standardize>(),
         Kind::encoder::<encode::text::TextEncoder>(),

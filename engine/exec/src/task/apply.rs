@@ -30,7 +30,7 @@ pub(crate) fn run(
     let mut writer = ColumnsWriter::new(shelf, declared.clone());
     // A node that only drops or renames touches no row.
     if !declared.is_empty() {
-        let (function, sizes) = prepare(fitted, inputs)?;
+        let (function, sizes) = prepare(fitted, change, inputs)?;
         let expected = with_sizes(&declared, &sizes);
         let mut done = 0;
         for chunk in 0..table.chunk_rows.len() {
@@ -54,12 +54,16 @@ pub(crate) fn run(
 pub(crate) type Prepared = (Box<dyn RowFunction>, BTreeMap<String, u64>);
 
 /// Makes the function of a task.
-pub(crate) fn prepare(fitted: Option<&OutputRef>, inputs: &TaskInputs<'_>) -> Result<Prepared, NodeError> {
+pub(crate) fn prepare(
+    fitted: Option<&OutputRef>,
+    change: &Change,
+    inputs: &TaskInputs<'_>,
+) -> Result<Prepared, NodeError> {
     match (&inputs.task.bound.node, fitted) {
         (Node::FitApply(node), Some(fitted)) => {
             let fitted = inputs.files(fitted)?;
             let sizes = node.sizes(&fitted)?;
-            Ok((Arc::clone(node).prepare(&fitted)?, sizes))
+            Ok((Arc::clone(node).prepare(&fitted, change)?, sizes))
         }
         // The first read is the changed table's, chunk by chunk; the others are whole.
         (Node::RowLocal(node), None) => {

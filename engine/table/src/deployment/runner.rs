@@ -139,7 +139,8 @@ fn ready_step(
         Node::FitApply(node) => {
             let change = node.infer(&merged).map_err(|problems| failed(in_words(&problems)))?;
             let fitted = step.fitted.as_ref().ok_or_else(|| failed("its fitted values are missing".to_owned()))?;
-            (change, node.clone().prepare(fitted).map_err(|error| failed(error.to_string()))?)
+            let function = node.clone().prepare(fitted, &change).map_err(|error| failed(error.to_string()))?;
+            (change, function)
         }
         Node::RowLocal(node) => {
             let types = side_types(step, kind, &merged);

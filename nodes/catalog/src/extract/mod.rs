@@ -3,5 +3,10 @@
 pub mod columns;
 mod expression;
 mod gaps;
+pub mod image_tensor;
+pub mod log_mel;
+mod media;
+pub mod pack;
 mod query;
 pub mod sql;
+pub mod tokenize;

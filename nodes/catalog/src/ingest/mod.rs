@@ -1,5 +1,6 @@
 //! Kinds that bring data in.
 
+pub mod claims;
 pub mod csv;
 pub(crate) mod declared;
 pub mod files;
