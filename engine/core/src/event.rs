@@ -46,9 +46,23 @@ pub enum TaskStatus {
     Skipped,
     /// It did not run because the run was cancelled.
     Cancelled,
+    /// It did not run because another trial was chosen than the one it belongs to.
+    #[serde(rename = "not chosen")]
+    NotChosen,
 }
 
 impl TaskStatus {
+    /// Every status, from the least to the most that a person should know of.
+    pub const ALL: [TaskStatus; 6] = [
+        TaskStatus::NotChosen,
+        TaskStatus::Hit,
+        TaskStatus::Ran,
+        TaskStatus::Skipped,
+        TaskStatus::Cancelled,
+        TaskStatus::Failed,
+    ];
+
+
     /// The word used in reports.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -57,6 +71,7 @@ impl TaskStatus {
             TaskStatus::Failed => "failed",
             TaskStatus::Skipped => "skipped",
             TaskStatus::Cancelled => "cancelled",
+            TaskStatus::NotChosen => "not chosen",
         }
     }
 }
@@ -184,6 +199,13 @@ pub enum Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_is_written_as_it_is_shown() {
+        for status in TaskStatus::ALL {
+            assert_eq!(serde_json::to_string(&status).unwrap(), format!("\"{}\"", status.as_str()));
+        }
+    }
 
     #[test]
     fn the_last_line_of_a_run_has_the_documented_shape() {

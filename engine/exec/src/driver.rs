@@ -323,6 +323,17 @@ impl<'a, 'scope> Driver<'a, 'scope> {
 
     /// A task whose inputs are all there.
     fn examine(&mut self, number: usize) {
+        let task = self.tasks[number];
+        match engine_plan::takes_part(task, &self.outputs, self.shop.store) {
+            Ok(Some(false)) => {
+                self.finish(number, TaskStatus::NotChosen, None, Some("another instance was chosen".to_owned()));
+                // Whoever needs it needs it no more, or belongs to the same instance and ends in the same way.
+                self.scheduler.succeeded(number);
+                return;
+            }
+            Ok(_) => {}
+            Err(error) => return self.fail(number, error.into()),
+        }
         if self.takes_work_to_look_up(number) {
             // A task of one thread is looked up and, if need be, run in one go.
             if self.demand(number) == Demand::ONE_THREAD {
@@ -333,7 +344,6 @@ impl<'a, 'scope> Driver<'a, 'scope> {
             }
             return;
         }
-        let task = self.tasks[number];
         let result = catching(|| self.shop.look(task, &self.outputs, Effort::Quick));
         let result = result.unwrap_or_else(|panic| Err(Failure::Panicked(panic)));
         self.looked(number, result);

@@ -257,13 +257,7 @@ fn status_of(driven: &Driven) -> RunStatus {
 
 /// The worst that became of any task of each node.
 fn nodes_of(outcomes: &[TaskOutcome]) -> BTreeMap<String, TaskStatus> {
-    let badness = |status: TaskStatus| match status {
-        TaskStatus::Hit => 0,
-        TaskStatus::Ran => 1,
-        TaskStatus::Skipped => 2,
-        TaskStatus::Cancelled => 3,
-        TaskStatus::Failed => 4,
-    };
+    let badness = |status: TaskStatus| TaskStatus::ALL.iter().position(|other| *other == status);
     let mut nodes: BTreeMap<String, TaskStatus> = BTreeMap::new();
     for outcome in outcomes {
         let status = nodes.entry(outcome.node.clone()).or_insert(outcome.status);

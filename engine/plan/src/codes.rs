@@ -8,6 +8,7 @@ pub const CODES: &[&Code] = &[
     &engine_table::COLUMN_ROLE,
     &COLUMN_TWICE,
     &engine_table::COLUMN_UNKNOWN,
+    &EXPAND_CHOICE,
     &EXPAND_INSTANCES,
     &EXPAND_OVERRIDE,
     &GRAPH_CYCLE,
@@ -46,6 +47,30 @@ sums: {uses: extract.sql, with: {query: "SELECT age, income FROM rows"}, in: row
 "#,
 };
 
+/// An expansion whose instances cannot stand for each other.
+pub static EXPAND_CHOICE: Code = Code {
+    name: "expand.choice",
+    summary: "an expansion that cannot choose between its instances",
+    explanation: r#"A tuning gives the artifact of one of its trials, so every trial must give one of its own, and they must be able to
+stand for each other: predict the same target, and be made of the same graph. A model that no varied option is above is the
+same in every trial; most often it is not the one that was scored.
+
+Wrong:
+
+```yaml
+scored: {uses: evaluate.classification, with: {on: validation}, in: reader}
+best: {uses: tune.grid, with: {space: {reader.epochs: [5, 10]}, ...}, in: {metrics: scored, model: other_reader}}
+```
+
+Right:
+
+```yaml
+scored: {uses: evaluate.classification, with: {on: validation}, in: reader}
+best: {uses: tune.grid, with: {space: {reader.epochs: [5, 10]}, ...}, in: {metrics: scored, model: reader}}
+```
+"#,
+};
+
 /// An expansion that grows beyond all bounds, or whose instances share a name.
 pub static EXPAND_INSTANCES: Code = Code {
     name: "expand.instances",
@@ -70,20 +95,21 @@ folds: {uses: split.folds, with: {folds: 5}, in: rows}
 /// An expansion that varies something it cannot reach.
 pub static EXPAND_OVERRIDE: Code = Code {
     name: "expand.override",
-    summary: "an expansion varies a node that is not above it",
-    explanation: r#"Tuning and cross-validation repeat the part of the graph above their input. They can only vary options of nodes in
-that part: the message lists them.
+    summary: "an expansion varies an option that is not above it",
+    explanation: r#"Tuning and cross-validation repeat the part of the graph above their input. They can only vary options that nodes in
+that part have; an option within an option stands behind a dot, as in `reader.fusion.architecture`. The message lists what
+there is. A path cannot be varied: give the pipeline a parameter and run it with `--set`.
 
 Wrong:
 
 ```yaml
-best: {uses: tune.grid, with: {space: {other_model.width: [64, 128]}}, in: {metrics: quality}}   # not above quality
+best: {uses: tune.grid, with: {space: {other_model.width: [64, 128]}, ...}, in: {metrics: scored, model: model}}
 ```
 
 Right:
 
 ```yaml
-best: {uses: tune.grid, with: {space: {model.width: [64, 128]}}, in: {metrics: quality}}
+best: {uses: tune.grid, with: {space: {encoder.width: [64, 128]}, ...}, in: {metrics: scored, model: model}}
 ```
 "#,
 };

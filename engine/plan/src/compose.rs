@@ -12,8 +12,9 @@ use engine_store::{Record, RecordOutput, Store, StoreError};
 use engine_table::{ColumnChunk, ColumnType, PortType, RowsChange, StoredColumn, Table, TableChange, TableType};
 use polars::prelude::{IDX_DTYPE, PolarsError};
 
+use crate::condition::chosen;
 use crate::fingerprint::merged;
-use crate::{LazyFiles, Output, OutputRef, Outputs, ResolveError, Task};
+use crate::{LazyFiles, Output, OutputRef, Outputs, ResolveError, Task, Work};
 
 /// The outputs `record` stands for, by its task's ports; nothing if that needs rows to be gathered which nobody has
 /// gathered yet, or an input is unknown. Reads no rows.
@@ -76,7 +77,7 @@ fn compose_port(
         (RecordOutput::Table(change), PortType::Table(kind)) => {
             let base = match &change.rows {
                 RowsChange::New { .. } => Arc::new(Table::default()),
-                _ => match merged(task.base_tables(), outputs) {
+                _ => match base(task, outputs, store)? {
                     Some(base) => base,
                     None => return Ok(None),
                 },
@@ -102,6 +103,13 @@ fn compose_port(
         }
         _ => Err(wrong(task, format!("holds another kind of artifact for the port `{port}`"))),
     }
+}
+
+/// The table over which a task's columns are laid: its own input, or that of the chosen instance.
+fn base(task: &Task, outputs: &Outputs, store: &Store) -> Result<Option<Arc<Table>>, ResolveError> {
+    let Work::Choose { by, of } = &task.work else { return Ok(merged(task.base_tables(), outputs)) };
+    let chosen = chosen(task, by, of, outputs, store)?;
+    Ok(chosen.and_then(|chosen| outputs.table(chosen).cloned()))
 }
 
 /// The rows `change` selected of `base`, without the columns it wrote.

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use engine_core::{Digest, Hasher, NumericClass};
 use engine_store::{Fingerprint, KeyPart, Store};
-use engine_table::{Arity, ColumnType, Node, PortType, RowFilter, Table, Written};
+use engine_table::{Arity, ColumnType, Node, PortType, Table, Written};
 use serde_json::{Value, json};
 
+use crate::condition::chosen;
 use crate::fetch::fetched;
 use crate::version::latest;
-use crate::{Environment, OutputRef, Outputs, Plan, PlannedServing, ResolveError, Task, TaskRead, Work};
+use crate::{Environment, Output, OutputRef, Outputs, Plan, PlannedServing, ResolveError, Task, TaskRead, Work};
 
 /// The fingerprint of `task`; nothing while an input is unknown.
 ///
@@ -27,6 +28,9 @@ pub fn fingerprint(
     store: &Store,
     environment: &Environment,
 ) -> Result<Option<Fingerprint>, ResolveError> {
+    if let Work::Choose { by, of } = &task.work {
+        return choice(plan, task, (by, of), outputs, store);
+    }
     let mut parts = Parts::new();
     let work = match &task.work {
         Work::Fit { .. } => format!("{} (fit)", task.kind.name),
@@ -80,6 +84,26 @@ pub fn fingerprint(
     }
     if task.kind.numerics == NumericClass::Kernel {
         parts.text("numerics", "numerics", &environment.numerics);
+    }
+    Ok(Some(parts.finish()))
+}
+
+/// A choice is keyed by what was chosen: whichever instance gives it, and however it came to be chosen. Of a table
+/// nothing is keyed but its type: it is given as it is, and so is every change in it.
+fn choice(
+    plan: &Plan,
+    task: &Task,
+    (by, of): (&OutputRef, &[OutputRef]),
+    outputs: &Outputs,
+    store: &Store,
+) -> Result<Option<Fingerprint>, ResolveError> {
+    let Some(from) = chosen(task, by, of, outputs, store)? else { return Ok(None) };
+    let Some(output) = outputs.0.get(from) else { return Ok(None) };
+    let mut parts = Parts::new();
+    parts.text("kind", "kind", "choice");
+    parts.given(task);
+    if let Output::Files { digest, .. } = output {
+        parts.add("chosen", format!("chosen {}", plan.task(from.task).name), digest.short(), *digest);
     }
     Ok(Some(parts.finish()))
 }
@@ -154,7 +178,7 @@ impl Parts {
             },
             // A fit is given the columns it reads and nothing else.
             Work::Fit { .. } => return,
-            Work::Reduce | Work::Encoder | Work::Sink { .. } => {
+            Work::Reduce | Work::Encoder | Work::Choose { .. } | Work::Sink { .. } => {
                 let outputs = task.outputs.iter().map(|(port, output)| (port.clone(), port_type(output)));
                 Value::Object(outputs.collect())
             }
@@ -173,17 +197,17 @@ impl Parts {
                 what: format!("needs the column `{name}`, which the stored table above it does not have"),
             })
         };
-        let part = match (read.rows, &read.split) {
-            (RowFilter::Part(part), Some(split)) => Some((part, stored(split)?)),
+        let part = match (read.rows.parts(), &read.split) {
+            (Some(parts), Some(split)) => Some((parts, stored(split)?)),
             _ => None,
         };
         let types = task.types.0.get(&read.port).and_then(|port| port.table.as_ref());
         let has_one_port = task.types.0.len() == 1;
-        let rows = part.map(|(part, _)| format!(" ({part})")).unwrap_or_default();
+        let rows = part.map(|_| format!(" ({})", read.rows)).unwrap_or_default();
         for name in &read.columns {
             let column = stored(name)?;
             let values = match part {
-                Some((part, split)) => store.filtered_digest(column, split, part)?,
+                Some((parts, split)) => store.filtered_digest(column, split, parts)?,
                 None => column.digest(),
             };
             let kind = types.and_then(|table| table.column(name)).unwrap_or(&column.column);
@@ -199,7 +223,7 @@ impl Parts {
         if read.columns.is_empty() {
             // Without a column the number of rows still matters, and to what is written chunk by chunk its boundaries.
             let digest = match part {
-                Some((part, split)) => store.filtered_digest(split, split, part)?,
+                Some((parts, split)) => store.filtered_digest(split, split, parts)?,
                 None => {
                     let mut hasher = Hasher::new("fuseline.key.rows.v1");
                     for rows in tables.first().into_iter().flat_map(|table| &table.chunk_rows) {

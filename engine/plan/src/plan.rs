@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use engine_core::{Diagnostic, Seed};
 use engine_table::{Bound, Change, FitOn, InputTypes, Kind, PortType, RowFilter, ServingRequest, TableType, WholeType};
+use serde_json::Value;
 
 /// The place of a task in [`Plan::tasks`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -122,11 +123,27 @@ pub enum Work {
     Reduce,
     /// Declares an encoder: its artifact is the type itself.
     Encoder,
+    /// Gives what one of several instances gives.
+    Choose {
+        /// The output that says which, as [`engine_table::Chosen`].
+        by: OutputRef,
+        /// What it is chosen from, one for each instance.
+        of: Vec<OutputRef>,
+    },
     /// Writes outside the graph.
     Sink {
         /// What it wants packed.
         serving: Option<PlannedServing>,
     },
+}
+
+/// A task that takes part only if a choice falls on its instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// The output that says which instance was chosen, as [`engine_table::Chosen`].
+    pub by: OutputRef,
+    /// The instance this task belongs to.
+    pub is: usize,
 }
 
 /// What a task is admitted with.
@@ -151,6 +168,10 @@ pub struct Task {
     pub node: String,
     /// The instance, as in `fold=2`.
     pub instance: Option<String>,
+    /// What differs in the instance, by `node.option`; empty outside instances.
+    pub overrides: BTreeMap<String, Value>,
+    /// The choices it takes part because of; outer ones first. It waits for them.
+    pub conditions: Vec<Condition>,
     /// The node's kind.
     pub kind: Arc<Kind>,
     /// The kind with the node's options.
@@ -202,9 +223,11 @@ impl Task {
         let work: Vec<&OutputRef> = match &self.work {
             Work::Apply { tables, fitted, .. } => tables.iter().chain(fitted).collect(),
             Work::Whole { tables, .. } => tables.iter().collect(),
+            Work::Choose { by, of } => of.iter().chain([by]).collect(),
             _ => Vec::new(),
         };
-        needs.extend(reads.chain(artifacts).chain(work).map(|output| output.task));
+        let conditions = self.conditions.iter().map(|condition| &condition.by);
+        needs.extend(reads.chain(artifacts).chain(work).chain(conditions).map(|output| output.task));
         if let Work::Sink { serving: Some(serving) } = &self.work {
             needs.extend(serving.steps.iter().map(|step| step.task));
             let frozen = serving.steps.iter().flat_map(|step| &step.tables).flat_map(|read| &read.tables);
@@ -213,6 +236,22 @@ impl Task {
         needs.sort_unstable();
         needs.dedup();
         needs
+    }
+
+    /// Every output it speaks of, whatever for.
+    pub(crate) fn references_mut(&mut self) -> Vec<&mut OutputRef> {
+        let mut references: Vec<&mut OutputRef> = Vec::new();
+        references.extend(self.reads.iter_mut().flat_map(|read| read.tables.iter_mut()));
+        references.extend(self.artifacts.iter_mut().map(|input| &mut input.from));
+        references.extend(self.conditions.iter_mut().map(|condition| &mut condition.by));
+        references.extend(self.behind.iter_mut());
+        match &mut self.work {
+            Work::Apply { tables, fitted, .. } => references.extend(tables.iter_mut().chain(fitted)),
+            Work::Whole { tables, .. } => references.extend(tables.iter_mut()),
+            Work::Choose { by, of } => references.extend(of.iter_mut().chain([by])),
+            Work::Source { .. } | Work::Fit { .. } | Work::Reduce | Work::Encoder | Work::Sink { .. } => {}
+        }
+        references
     }
 
     /// Which rows its fit learns from.

@@ -60,6 +60,17 @@ impl LazyFiles {
         LazyFiles { stored: None, files: OnceLock::from(files) }
     }
 
+    /// How they stand in `store`; put there if they do not yet.
+    ///
+    /// # Errors
+    /// If they cannot be put there.
+    pub fn recorded(&self, store: &Store) -> Result<RecordOutput, StoreError> {
+        match &self.stored {
+            Some(stored) => Ok(stored.clone()),
+            None => store.store_files(&*self.read(store)?),
+        }
+    }
+
     /// The files; read from `store` the first time.
     ///
     /// # Errors

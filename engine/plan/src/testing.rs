@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use engine_core::{ArtifactKind, Diagnostic, LogicalType, Part, Role, Serving, Size, SourceText};
 use engine_spec::{Folders, Parameters, PipelineSpec};
 use engine_table::{
-    Arity, At, Change, ColumnType, Columns, Context, Describe, Destination, Encoder, EncoderType, Expand, Files,
+    Arity, At, Change, Choice, ColumnType, Columns, Context, Describe, Destination, Encoder, EncoderType, Expand, Files,
     FitApply, InputPort, InputTypes, Instance, Kind, ModelType, NodeError, OPTION_INVALID, OutputPort, Override,
-    PathOption, Peek, PortType, Prediction, Problem, Read, Reduce, ReduceInputs, Reduction, Registry, Rename,
+    PathOption, Peek, PortType, Prediction, Problem, Read, Reduce, ReduceInputs, Reduction, Refit, Registry, Rename,
     RowFilter, RowFunction, RowLocal, ServingRequest, Sink, SinkType, Slice, Source, TableType, TrainRows, Whole,
     WholeRows, WholeType, Written,
 };
@@ -548,20 +548,76 @@ impl Reduce for Cross {
 }
 
 impl Expand for Cross {
-    fn port(&self) -> &str {
-        "metrics"
+    fn ports(&self) -> Vec<&'static str> {
+        vec!["metrics"]
     }
 
     fn instances(&self, _: &Slice) -> Result<Vec<Instance>, Problems> {
         let instance = |value: &serde_json::Value| Instance {
             name: format!("{}={}", self.0.option, value.to_string().trim_matches('"')),
-            overrides: vec![Override {
-                node: self.0.node.clone(),
-                option: self.0.option.clone(),
-                value: value.clone(),
-            }],
+            overrides: vec![Override::new(&self.0.node, &self.0.option, value.clone())],
         };
         Ok(self.0.values.iter().map(instance).collect())
+    }
+}
+
+/// Tries options, each value of each by itself, and chooses a model.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TuneOptions {
+    /// The options and their values.
+    space: BTreeMap<String, Vec<serde_json::Value>>,
+    /// Whether the chosen one is fitted again.
+    #[serde(default)]
+    refit: bool,
+}
+
+kind! {
+    Tune, "tune.pick", TuneOptions, Refuse,
+    fn inputs() -> Vec<InputPort> {
+        vec![
+            InputPort::new("metrics", ArtifactKind::Metrics, Arity::One),
+            InputPort::new("model", ArtifactKind::Model, Arity::One),
+        ]
+    }
+    fn outputs() -> Vec<OutputPort> {
+        vec![OutputPort::of(ArtifactKind::Model), OutputPort::of(ArtifactKind::Metrics)]
+    }
+}
+
+impl Reduce for Tune {
+    fn infer(&self, inputs: &InputTypes) -> Result<Reduction, Problems> {
+        assert!(!inputs.is_bound("model"), "what is chosen from is not the kind's business");
+        Ok(Reduction { reads: Vec::new(), outputs: BTreeMap::from([("metrics".to_owned(), PortType::Metrics)]) })
+    }
+
+    fn run(&self, _: &ReduceInputs, _: &Context) -> Result<BTreeMap<String, Files>, NodeError> {
+        Err(nothing())
+    }
+}
+
+impl Expand for Tune {
+    fn ports(&self) -> Vec<&'static str> {
+        vec!["metrics", "model"]
+    }
+
+    fn instances(&self, _: &Slice) -> Result<Vec<Instance>, Problems> {
+        let mut instances = Vec::new();
+        for (named, values) in &self.0.space {
+            let (node, option) = named.split_once('.').unwrap_or((named, ""));
+            for (place, value) in values.iter().enumerate() {
+                let named_at = format!("/space/{named}");
+                let value_at = format!("{named_at}/{place}");
+                let change = Override { named_at, value_at, ..Override::new(node, option, value.clone()) };
+                instances.push(Instance { name: format!("trial={}", instances.len()), overrides: vec![change] });
+            }
+        }
+        Ok(instances)
+    }
+
+    fn choice(&self) -> Option<Choice> {
+        let refit = if self.0.refit { Refit::OnTrainAndValidation } else { Refit::None };
+        Some(Choice { port: "model", by: "metrics", refit })
     }
 }
 
@@ -617,6 +673,7 @@ pub(crate) fn registry() -> Registry {
         Kind::fit::<Train>(),
         Kind::reduce::<Score>(),
         Kind::expand::<Cross>(),
+        Kind::expand::<Tune>(),
         Kind::sink::<Bundle>(),
     ])
 }

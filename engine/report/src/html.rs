@@ -193,7 +193,7 @@ fn nodes(body: &mut String, summary: &RunSummary) {
     body.push_str("<th scope=\"col\" class=\"number\">rows</th><th scope=\"col\">why</th></tr></thead>\n<tbody>\n");
     for node in &summary.nodes {
         let class = match node.status {
-            TaskStatus::Hit => "faint",
+            TaskStatus::Hit | TaskStatus::NotChosen => "faint",
             TaskStatus::Ran => "good",
             TaskStatus::Failed => "bad",
             TaskStatus::Skipped | TaskStatus::Cancelled => "caution",

@@ -68,9 +68,35 @@ fn tasks_text(preview: &Preview, screen: &Screen) -> String {
         ]);
     }
     let mut text = if table.is_empty() { String::new() } else { table.render(screen) };
+    text.push_str(&instances_text(preview, screen));
     if hide {
         let line = format!("{} not shown", counted(preview.hits as u64, "hit", "hits"));
         text.push_str(&format!("{}\n", screen.style.paint(Tone::Faint, &line)));
+    }
+    text
+}
+
+/// What differs in each instance, a line for each; nothing if their names say it, as in `fold=2`.
+fn instances_text(preview: &Preview, screen: &Screen) -> String {
+    let mut told: Vec<Vec<String>> = Vec::new();
+    let mut text = String::new();
+    for task in &preview.tasks {
+        let Some(instance) = &task.instance else { continue };
+        let is_said = |option: &str, value: &str| {
+            let said = format!("{}={value}", option.rsplit('.').next().unwrap_or(option));
+            instance.split(',').any(|part| part.rsplit(':').next() == Some(said.as_str()))
+        };
+        let differs = task.overrides.iter().map(|(option, value)| (option, value.to_string()));
+        let differs: Vec<String> = differs
+            .filter(|(option, value)| !is_said(option, value))
+            .map(|(option, value)| format!("{option}: {value}"))
+            .collect();
+        if differs.is_empty() || told.contains(&differs) {
+            continue;
+        }
+        let name = screen.style.paint(Tone::Strong, instance);
+        text.push_str(&format!("{name}  {}\n", differs.join(", ")));
+        told.push(differs);
     }
     text
 }
@@ -146,6 +172,7 @@ mod tests {
             task: name.into(),
             node: name.into(),
             instance: None,
+            overrides: BTreeMap::new(),
             kind: "clean.impute".into(),
             outlook,
             reasons,
@@ -180,6 +207,25 @@ credit: 1 run, 1 may run, 1 hit
 ";
         let text = preview_text(&plan, PlanDetail::Tasks, &Screen::PLAIN);
         assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn a_plan_says_once_what_each_trial_tries() {
+        let of = |id: usize, node: &str, instance: &str, overrides: &[(&str, serde_json::Value)]| PreviewTask {
+            node: node.into(),
+            instance: Some(instance.into()),
+            overrides: overrides.iter().map(|(option, value)| ((*option).to_owned(), value.clone())).collect(),
+            ..task(id, &format!("{node}@{instance}"), Outlook::Run, vec![Reason::FirstRun])
+        };
+        let (one, two) = (("model.rate", 0.5.into()), ("model.rate", 1.5.into()));
+        let plan = preview(vec![
+            of(0, "model", "trial=0", std::slice::from_ref(&one)),
+            of(1, "model", "trial=0,fold=1", &[("folds.fold", 1.into()), one]),
+            of(2, "model", "trial=1", &[two]),
+        ]);
+        let text = preview_text(&plan, PlanDetail::Tasks, &Screen::PLAIN);
+        let expected = "trial=0  model.rate: 0.5\ntrial=1  model.rate: 1.5\n\ncredit: 3 run\n";
+        assert!(text.ends_with(expected), "\n{text}");
     }
 
     #[test]

@@ -197,7 +197,7 @@ impl<'a> Display<'a> {
             Way::Quiet | Way::Json => {}
         }
         let failed = *status == TaskStatus::Failed;
-        if *status == TaskStatus::Hit || (matches!(self.way, Way::Quiet) && !failed) {
+        if matches!(status, TaskStatus::Hit | TaskStatus::NotChosen) || (matches!(self.way, Way::Quiet) && !failed) {
             return;
         }
         let style = self.screen.style;
@@ -269,6 +269,7 @@ fn mark(status: TaskStatus) -> &'static str {
         TaskStatus::Failed => "✗",
         TaskStatus::Skipped => "-",
         TaskStatus::Cancelled => "■",
+        TaskStatus::NotChosen => "·",
     }
 }
 

@@ -53,18 +53,19 @@ pub struct RunSummary {
 /// The order of statuses from best to worst.
 fn badness(status: TaskStatus) -> u8 {
     match status {
-        TaskStatus::Hit => 0,
-        TaskStatus::Ran => 1,
-        TaskStatus::Cancelled => 2,
-        TaskStatus::Skipped => 3,
-        TaskStatus::Failed => 4,
+        TaskStatus::NotChosen => 0,
+        TaskStatus::Hit => 1,
+        TaskStatus::Ran => 2,
+        TaskStatus::Cancelled => 3,
+        TaskStatus::Skipped => 4,
+        TaskStatus::Failed => 5,
     }
 }
 
 /// The tone a status is shown in.
 pub(crate) fn tone(status: TaskStatus) -> Tone {
     match status {
-        TaskStatus::Hit => Tone::Faint,
+        TaskStatus::Hit | TaskStatus::NotChosen => Tone::Faint,
         TaskStatus::Ran => Tone::Good,
         TaskStatus::Failed => Tone::Bad,
         TaskStatus::Skipped | TaskStatus::Cancelled => Tone::Caution,
@@ -136,6 +137,7 @@ impl RunSummary {
             (TaskStatus::Cancelled, "cancelled", "cancelled"),
             (TaskStatus::Ran, "ran", "ran"),
             (TaskStatus::Hit, "hit", "hits"),
+            (TaskStatus::NotChosen, "not chosen", "not chosen"),
         ];
         let parts: Vec<String> = words
             .iter()

@@ -33,5 +33,5 @@ pub use read::read;
 pub use render::RenderError;
 pub use resolve::{Environment, EnvironmentVariable, Resolved, resolve};
 pub use schema::pipeline_schema;
-pub use validate::validate;
+pub use validate::{option_schema, validate};
 pub use vocabulary::{InputPort, KindDescription, OutputPort, Vocabulary};

@@ -403,12 +403,11 @@ fn run_from(row: &Row<'_>) -> rusqlite::Result<Run> {
 fn task_from(row: &Row<'_>) -> rusqlite::Result<RunTask> {
     let status: String = row.get("status")?;
     let key: Option<Vec<u8>> = row.get("key")?;
-    let known = [TaskStatus::Hit, TaskStatus::Ran, TaskStatus::Failed, TaskStatus::Skipped, TaskStatus::Cancelled];
     Ok(RunTask {
         task: row.get("task")?,
         node: row.get("node")?,
         kind: row.get("kind")?,
-        status: known.into_iter().find(|known| known.as_str() == status).unwrap_or(TaskStatus::Failed),
+        status: TaskStatus::ALL.into_iter().find(|known| known.as_str() == status).unwrap_or(TaskStatus::Failed),
         key: key.and_then(|bytes| digest_from(&bytes)),
         seconds: row.get("seconds")?,
         rows: row.get::<_, Option<i64>>("rows")?.map(i64::cast_unsigned),

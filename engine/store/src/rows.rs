@@ -60,17 +60,23 @@ impl Store {
         joined(frames, &columns)
     }
 
-    /// Columns of the rows of one part, in the order of `names`, one chunk each; `split` is the split column.
+    /// Columns of the rows of some parts, in the order of `names`, one chunk each; `split` is the split column.
     ///
     /// # Errors
     /// As [`Store::read_columns`].
-    pub fn filtered(&self, table: &Table, names: &[String], split: &str, part: Part) -> Result<DataFrame, StoreError> {
+    pub fn filtered(
+        &self,
+        table: &Table,
+        names: &[String],
+        split: &str,
+        parts: &[Part],
+    ) -> Result<DataFrame, StoreError> {
         let columns: Vec<&StoredColumn> = names.iter().map(|name| stored(table, name)).collect::<Result<_, _>>()?;
         let split = stored(table, split)?;
-        self.filtered_columns(&columns, split, &table.chunk_rows, part)
+        self.filtered_columns(&columns, split, &table.chunk_rows, parts)
     }
 
-    /// The digest of a column's values at the rows of one part: other rows do not change it, and neither do chunk
+    /// The digest of a column's values at the rows of some parts: other rows do not change it, and neither do chunk
     /// boundaries. Remembered, so that a plan reads no rows twice.
     ///
     /// # Errors
@@ -79,18 +85,19 @@ impl Store {
         &self,
         column: &StoredColumn,
         split: &StoredColumn,
-        part: Part,
+        parts: &[Part],
     ) -> Result<Digest, StoreError> {
+        let words: Vec<&str> = parts.iter().map(|part| part.as_str()).collect();
         let key = Hasher::new("fuseline.filtered.v1")
             .digest(&column.digest())
             .digest(&split.digest())
-            .field(part.as_str().as_bytes())
+            .field(words.join("+").as_bytes())
             .finish();
         if let Some(digest) = self.memo(&key)?.and_then(|bytes| digest_from(&bytes)) {
             return Ok(digest);
         }
         // The chunks' heights stand in the segments themselves.
-        let frame = self.filtered_columns(&[column], split, &[], part)?;
+        let frame = self.filtered_columns(&[column], split, &[], parts)?;
         let digest = match frame.columns() {
             [values] => column_digest(values.as_materialized_series()),
             _ => Digest::of(b""),
@@ -104,13 +111,13 @@ impl Store {
         columns: &[&StoredColumn],
         split: &StoredColumn,
         chunk_rows: &[u64],
-        part: Part,
+        parts: &[Part],
     ) -> Result<DataFrame, StoreError> {
         let mut frames = Vec::with_capacity(split.chunks.len());
         for chunk in 0..split.chunks.len() {
-            let parts = self.column_of(split, chunk)?;
-            let mask = rows_of_part(&parts, part)?;
-            let height = chunk_rows.get(chunk).copied().unwrap_or(parts.len() as u64);
+            let words = self.column_of(split, chunk)?;
+            let mask = rows_of_parts(&words, parts)?;
+            let height = chunk_rows.get(chunk).copied().unwrap_or(words.len() as u64);
             let rows = self.chunk_of(columns, chunk, height)?;
             frames.push(rows.filter(&mask).map_err(rows_error)?);
         }
@@ -162,14 +169,14 @@ fn groups(columns: &[Column]) -> Vec<&[Column]> {
     groups
 }
 
-fn rows_of_part(split: &Column, part: Part) -> Result<BooleanChunked, StoreError> {
+fn rows_of_parts(split: &Column, parts: &[Part]) -> Result<BooleanChunked, StoreError> {
     let words = split.str().map_err(|_| {
         let (name, dtype) = (split.name(), split.dtype());
         StoreError::Rows(format!("the split column `{name}` holds {dtype}, expected text: train, validation or test"))
     })?;
     Ok(BooleanChunked::from_iter_values(
         split.name().clone(),
-        words.iter().map(|word| word.is_some_and(|word| word == part.as_str())),
+        words.iter().map(|word| word.is_some_and(|word| parts.iter().any(|part| word == part.as_str()))),
     ))
 }
 
@@ -244,19 +251,19 @@ mod tests {
         let frame = store.read_table(&table, &names(&["s", "a"])).unwrap();
         assert_eq!(frame.shape(), (0, 2));
         assert_eq!(frame.dtypes(), [DataType::String, DataType::Int64]);
-        assert_eq!(store.filtered(&table, &names(&["a"]), "s", Part::Train).unwrap().height(), 0);
+        assert_eq!(store.filtered(&table, &names(&["a"]), "s", &[Part::Train]).unwrap().height(), 0);
     }
 
     #[test]
     fn only_the_rows_of_the_part_are_read_and_digested() {
         let store = Store::temporary().unwrap();
         let table = put(&store, &[rows(0..10), rows(10..25)]);
-        let test = store.filtered(&table, &names(&["x"]), "split", Part::Test).unwrap();
+        let test = store.filtered(&table, &names(&["x"]), "split", &[Part::Test]).unwrap();
         let expected: Vec<i64> = (0..25).filter(|row| row % 3 == 0).collect();
         assert_eq!(test.column("x").unwrap().i64().unwrap().into_no_null_iter().collect::<Vec<_>>(), expected);
 
         let digest = |table: &Table, part| {
-            store.filtered_digest(table.column("text").unwrap(), table.column("split").unwrap(), part).unwrap()
+            store.filtered_digest(table.column("text").unwrap(), table.column("split").unwrap(), &[part]).unwrap()
         };
         // Other boundaries, same values.
         let other = put(&store, &[rows(0..3), rows(3..25)]);
@@ -282,9 +289,9 @@ mod tests {
         let store = Store::temporary().unwrap();
         let table = put(&store, &[rows(0..10)]);
         let (text, split) = (table.column("text").unwrap(), table.column("split").unwrap());
-        let first = store.filtered_digest(text, split, Part::Train).unwrap();
+        let first = store.filtered_digest(text, split, &[Part::Train]).unwrap();
         std::fs::remove_file(store.object_path(&text.chunks[0].segment)).unwrap();
-        assert_eq!(store.filtered_digest(text, split, Part::Train).unwrap(), first);
+        assert_eq!(store.filtered_digest(text, split, &[Part::Train]).unwrap(), first);
     }
 
     #[test]

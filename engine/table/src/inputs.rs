@@ -70,6 +70,24 @@ pub enum RowFilter {
     All,
     /// The rows of one part of the split.
     Part(Part),
+    /// The train and the validation rows; the plan's alone: no kind asks for them.
+    TrainAndValidation,
+    /// No row; the plan's alone.
+    None,
+}
+
+impl RowFilter {
+    /// The parts of the split whose rows are meant; `None` for all rows, whatever their part.
+    pub fn parts(self) -> Option<&'static [Part]> {
+        match self {
+            RowFilter::All => None,
+            RowFilter::Part(Part::Train) => Some(&[Part::Train]),
+            RowFilter::Part(Part::Validation) => Some(&[Part::Validation]),
+            RowFilter::Part(Part::Test) => Some(&[Part::Test]),
+            RowFilter::TrainAndValidation => Some(&[Part::Train, Part::Validation]),
+            RowFilter::None => Some(&[]),
+        }
+    }
 }
 
 impl std::fmt::Display for RowFilter {
@@ -77,6 +95,8 @@ impl std::fmt::Display for RowFilter {
         match self {
             RowFilter::All => f.write_str("all"),
             RowFilter::Part(part) => write!(f, "{part}"),
+            RowFilter::TrainAndValidation => f.write_str("train and validation"),
+            RowFilter::None => f.write_str("no"),
         }
     }
 }

@@ -45,9 +45,9 @@ pub use kind::{
 };
 pub use manifest::{ColumnChunk, RowsChange, StoredColumn, Table, TableChange};
 pub use node::{
-    Change, Destination, Encoder, Expand, FitApply, Instance, Override, Peek, Read, Reduce, Reduction, Rename,
-    RowFunction, RowLocal, ServingRequest, Sink, SinkType, Slice, SliceNode, Source, Whole, WholeRows, WholeType,
-    Written,
+    Change, Choice, Chosen, Destination, Encoder, Expand, FitApply, Instance, Override, Peek, Read, Reduce, Reduction,
+    Refit, Rename, RowFunction, RowLocal, ServingRequest, Sink, SinkType, Slice, SliceNode, Source, Whole, WholeRows,
+    WholeType, Written,
 };
 pub use path::PathOption;
 pub use problem::{At, NodeError, Problem};

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use engine_core::Digest;
+use engine_core::{Digest, Seed};
 use polars::prelude::DataFrame;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -362,13 +362,17 @@ pub struct SliceNode {
     pub kind: String,
     /// Its options, canonical (defaults filled in).
     pub options: Value,
+    /// The rows it reads.
+    pub reads: Vec<RowFilter>,
 }
 
-/// The part of the graph an expansion may instantiate: everything upstream of its input, in topological order.
+/// The part of the graph an expansion may instantiate: everything upstream of its ports, in topological order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Slice {
     /// The nodes.
     pub nodes: Vec<SliceNode>,
+    /// The pipeline's seed.
+    pub seed: Seed,
 }
 
 /// An option that has another value in an instance.
@@ -376,10 +380,22 @@ pub struct Slice {
 pub struct Override {
     /// The node.
     pub node: String,
-    /// The option.
+    /// The option; one within another behind a dot, as in `fusion.architecture`.
     pub option: String,
     /// Its value.
     pub value: Value,
+    /// Where the expanding node names the option, as a pointer below `with`; empty if it does not.
+    pub named_at: String,
+    /// Where the value stands, as a pointer below `with`; empty if it does not.
+    pub value_at: String,
+}
+
+impl Override {
+    /// An override that stands in no option of the expanding node.
+    pub fn new(node: impl Into<String>, option: impl Into<String>, value: impl Into<Value>) -> Override {
+        let (node, option, value) = (node.into(), option.into(), value.into());
+        Override { node, option, value, named_at: String::new(), value_at: String::new() }
+    }
 }
 
 /// One instance of a slice: a fold or a trial.
@@ -391,19 +407,80 @@ pub struct Instance {
     pub overrides: Vec<Override>,
 }
 
+/// What becomes of the rows when the chosen instance is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refit {
+    /// The instance's own artifact is taken.
+    None,
+    /// It is fitted once more, with the validation rows among the train rows.
+    OnTrainAndValidation,
+}
+
+/// How an expansion chooses one of its instances.
+///
+/// The plan then lays out two sorts of tasks: one that runs the kind's [`Reduce`] on everything but `port` and says
+/// which instance it is, and one that gives that instance's artifact on `port` as its own. What an instance needs for
+/// `port` alone runs only if the instance is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// The expanded port whose artifacts are chosen from, and the output port that gives the chosen one. `infer` and
+    /// `run` are given neither.
+    pub port: &'static str,
+    /// The output port of the [`Reduce`] whose artifact has the file [`Chosen::FILE`].
+    pub by: &'static str,
+    /// What the chosen instance is fitted on.
+    pub refit: Refit,
+}
+
+/// Which instance was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chosen {
+    /// Its place among the instances, from 0.
+    pub instance: usize,
+}
+
+impl Chosen {
+    /// The file it is written to.
+    pub const FILE: &'static str = "choice.json";
+
+    /// The same files with the choice among them.
+    ///
+    /// # Errors
+    /// If it cannot be written as JSON.
+    pub fn add_to(self, files: Files) -> Result<Files, NodeError> {
+        Ok(files.with(Chosen::FILE, serde_json::to_vec(&self).map_err(NodeError::failed)?))
+    }
+
+    /// The choice in the files of an artifact.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn of(files: &Files) -> Result<Chosen, serde_json::Error> {
+        files.read_json(Chosen::FILE)
+    }
+}
+
 /// A kind that has the graph above it instantiated several times, and joins what the instances give.
 ///
-/// The plan instantiates every node that is overridden or below one that is, up to the input on
-/// [`Expand::port`]; then the node runs as a [`Reduce`] whose port holds one artifact for each instance.
+/// The plan instantiates every node that is overridden or below one that is, up to the inputs on
+/// [`Expand::ports`]; then the node runs as a [`Reduce`] whose ports hold one artifact for each instance, in order.
+/// The result may depend on the order of instances, never on their names: another pipeline may have the same work
+/// under others.
 pub trait Expand: Reduce {
-    /// The port whose upstream is instantiated.
-    fn port(&self) -> &str;
+    /// The ports whose upstream is instantiated.
+    fn ports(&self) -> Vec<&'static str>;
 
-    /// The instances.
+    /// The instances. A function of the options, the slice and its seed.
     ///
     /// # Errors
     /// If the slice has nothing to vary.
     fn instances(&self, slice: &Slice) -> Result<Vec<Instance>, Vec<Problem>>;
+
+    /// How it chooses one of the instances; most join them all.
+    fn choice(&self) -> Option<Choice> {
+        None
+    }
 }
 
 /// What a sink wants packed for serving.

@@ -41,10 +41,10 @@ impl TaskInputs<'_> {
     pub(crate) fn rows(&self, read: &TaskRead) -> Result<DataFrame, NodeError> {
         let table = self.merged(&read.tables);
         // The store gives one chunk a column: polars' sums depend on how the rows lie in chunks.
-        Ok(match (read.rows, &read.split) {
-            (RowFilter::All, _) => self.store.read_table(&table, &read.columns)?,
-            (RowFilter::Part(part), Some(split)) => self.store.filtered(&table, &read.columns, split, part)?,
-            (RowFilter::Part(_), None) => unreachable!("the plan names the split column of every part that is read"),
+        Ok(match (read.rows.parts(), &read.split) {
+            (None, _) => self.store.read_table(&table, &read.columns)?,
+            (Some(parts), Some(split)) => self.store.filtered(&table, &read.columns, split, parts)?,
+            (Some(_), None) => unreachable!("the plan names the split column of every part that is read"),
         })
     }
 
@@ -90,6 +90,10 @@ impl TaskInputs<'_> {
             (RowFilter::Part(part), Some(split)) if all > 0 => format!(
                 "`{node}` has no row to learn from: column `{split}` marks none of the {all} rows as {part}; \
                  give the split a larger {part} share, or write `fit_on: all` to learn from every row"
+            ),
+            (RowFilter::TrainAndValidation, Some(split)) if all > 0 => format!(
+                "`{node}` has no row to learn from: column `{split}` marks none of the {all} rows as train or \
+                 validation; give the split a larger train share"
             ),
             _ => format!(
                 "`{node}` has no row to learn from: its table is empty; look at what the nodes above it leave with \

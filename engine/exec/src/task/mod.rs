@@ -5,6 +5,7 @@
 //! the result.
 
 mod apply;
+mod choose;
 mod fetch;
 mod fit;
 mod inputs;
@@ -135,6 +136,7 @@ impl Workshop<'_> {
         let work: Vec<&OutputRef> = match &task.work {
             Work::Apply { tables, fitted, .. } => tables.iter().chain(fitted).collect(),
             Work::Whole { tables, .. } => tables.iter().collect(),
+            Work::Choose { by, of } => of.iter().chain([by]).collect(),
             Work::Sink { serving: Some(serving) } => sink::packed(self.plan, serving),
             _ => Vec::new(),
         };
@@ -336,6 +338,7 @@ impl Workshop<'_> {
             }
             (Work::Reduce, Node::Reduce(node)) => reduce::run(&**node, &inputs, shelf, &context),
             (Work::Reduce, Node::Expand(node)) => reduce::run(&**node, &inputs, shelf, &context),
+            (Work::Choose { by, of }, _) => choose::run(by, of, &inputs),
             (Work::Encoder, _) => reduce::declare_encoder(&inputs, shelf),
             (Work::Sink { serving }, Node::Sink(node)) => {
                 sink::run(&**node, serving.as_ref(), &inputs, shelf, &context)

@@ -33,17 +33,22 @@ impl<'s> Findings<'s> {
 
     /// Adds what a kind says of a node.
     pub(super) fn problem(&mut self, instance: Option<&str>, node: &NodeSpec, problem: Problem) {
-        let make = match problem.severity {
-            Severity::Error => Diagnostic::error,
-            Severity::Warning => Diagnostic::warning,
-            Severity::Note => Diagnostic::note,
-        };
         let pointer = match &problem.at {
             At::Option(option) => node.pointer(&format!("with{option}")),
             At::Input(port) => input_pointer(node, port),
             At::Node => node.pointer("uses"),
         };
-        let diagnostic = self.spec.point(make(problem.code, problem.message), &pointer, problem.label);
+        self.problem_at(instance, &pointer, problem);
+    }
+
+    /// Adds what a kind says, at `pointer` wherever it says it is.
+    pub(super) fn problem_at(&mut self, instance: Option<&str>, pointer: &str, problem: Problem) {
+        let make = match problem.severity {
+            Severity::Error => Diagnostic::error,
+            Severity::Warning => Diagnostic::warning,
+            Severity::Note => Diagnostic::note,
+        };
+        let diagnostic = self.spec.point(make(problem.code, problem.message), pointer, problem.label);
         let diagnostic = problem.help.into_iter().fold(diagnostic, Diagnostic::help);
         self.add(instance, diagnostic);
     }

@@ -60,7 +60,8 @@ impl<'w, 's> Planner<'w, 's> {
         }
         parts.sort_unstable();
         parts.dedup();
-        let (Some(split), false) = (split, matches!(parts.as_slice(), [] | [RowFilter::Part(_)])) else {
+        let is_one_part = matches!(parts.as_slice(), [] | [_]) && !parts.contains(&RowFilter::All);
+        let (Some(split), false) = (split, is_one_part) else {
             return Some(());
         };
         let splitter = self.writer(split).map(|writer| self.task(writer).node.clone()).unwrap_or_default();

@@ -4,12 +4,14 @@
 //! the first; what stands in a [`Plan`] is in topological order with every type known. Does not know what the store
 //! holds: fingerprints and hits come after.
 
+mod choose;
 mod expand;
 mod findings;
 mod leak;
 mod lineage;
 mod planner;
 mod ports;
+mod prune;
 mod serving;
 #[cfg(test)]
 mod tests;

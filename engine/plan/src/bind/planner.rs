@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use engine_core::{Diagnostic, Effect};
+use engine_core::{Diagnostic, Effect, Part};
 use engine_table::{
-    Bound, Change, ColumnType, Cpus, FetchType, FitOn, InputTypes, Node, Peek, PortType, Read, Reduction, RowFilter,
-    RowSet, SinkType, TableType, WholeType, Written,
+    At, Bound, Change, ColumnType, Cpus, FetchType, FitOn, InputTypes, Node, Peek, PortType, Read, Reduction,
+    RowFilter, RowSet, SinkType, TableType, WholeType, Written,
 };
 use serde_json::{Map, Value};
 
@@ -28,6 +28,27 @@ pub(super) struct Version {
     pub(super) with: Option<Map<String, Value>>,
 }
 
+/// Which rows stand in for the train rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Learns {
+    /// The train rows.
+    #[default]
+    AsSplit,
+    /// The train and the validation rows; so there are no validation rows.
+    OnValidationToo,
+}
+
+impl Learns {
+    /// The rows that are read where `asked` are asked for.
+    fn rows(self, asked: RowFilter) -> RowFilter {
+        match (self, asked) {
+            (Learns::OnValidationToo, RowFilter::Part(Part::Train)) => RowFilter::TrainAndValidation,
+            (Learns::OnValidationToo, RowFilter::Part(Part::Validation)) => RowFilter::None,
+            _ => asked,
+        }
+    }
+}
+
 /// The graph as written, or an instance of a part of it.
 #[derive(Default)]
 pub(super) struct Scope {
@@ -37,6 +58,12 @@ pub(super) struct Scope {
     pub(super) instance: Option<String>,
     /// Nodes with other options than as written, and these options.
     pub(super) overrides: HashMap<usize, Map<String, Value>>,
+    /// For such a node the options that differ, as pointers below `with`, and where in the text their values stand.
+    pub(super) written: HashMap<usize, Vec<(String, String)>>,
+    /// What differs here and in the scopes around, by `node.option`.
+    pub(super) differs: BTreeMap<String, Value>,
+    /// Which rows stand in for the train rows.
+    pub(super) learns: Learns,
     /// The nodes planned in this scope; nothing for one that cannot be typed.
     pub(super) versions: HashMap<usize, Option<Version>>,
 }
@@ -51,6 +78,8 @@ pub(super) struct Planner<'w, 's> {
     pub(super) tasks: Vec<Task>,
     pub(super) by_name: HashMap<String, TaskId>,
     pub(super) scopes: Vec<Scope>,
+    /// The names of all instances so far.
+    pub(super) instances: HashSet<String>,
     has_absent: bool,
     pub(super) is_full: bool,
 }
@@ -73,6 +102,7 @@ impl<'w, 's> Planner<'w, 's> {
             tasks: Vec::with_capacity(wiring.nodes.len()),
             by_name: HashMap::with_capacity(wiring.nodes.len()),
             scopes: vec![Scope::default()],
+            instances: HashSet::new(),
             has_absent: false,
             is_full: false,
         }
@@ -91,7 +121,22 @@ impl<'w, 's> Planner<'w, 's> {
         if !self.has_absent && !self.findings.has_errors() {
             self.report_unplanned();
         }
-        (self.tasks, self.has_absent, self.findings.into_sorted())
+        if self.has_absent || self.findings.has_errors() {
+            return (Vec::new(), self.has_absent, self.findings.into_sorted());
+        }
+        let ends = self.ends();
+        (super::prune::needed(self.tasks, &ends), false, self.findings.into_sorted())
+    }
+
+    /// The tasks of the graph as written that run whether anything needs them or not: all but those of nodes that
+    /// are there only to be tried with other options.
+    fn ends(&self) -> Vec<TaskId> {
+        let patterns = self.wiring.patterns();
+        let versions = self.scopes[ROOT].versions.iter().filter(|(place, _)| !patterns[**place]);
+        let mut ends: Vec<TaskId> =
+            versions.filter_map(|(_, version)| version.as_ref()).flat_map(|v| v.fit.into_iter().chain([v.main])).collect();
+        ends.sort_unstable();
+        ends
     }
 
     /// A kind that is bound and gives neither types nor a problem breaks its contract: better said than left out.
@@ -170,20 +215,24 @@ impl<'w, 's> Planner<'w, 's> {
         let (bound, with) = match with {
             None => match self.version(place, scope).and_then(|version| version.with.clone()) {
                 // An instance of an instance: the options of the outer one.
-                Some(with) => (self.rebind(node, scope, &with)?, Some(with)),
+                Some(with) => (self.rebind(place, scope, &with)?, Some(with)),
                 None => (node.bound.clone()?, None),
             },
-            Some(with) => (self.rebind(node, scope, &with)?, Some(with)),
+            Some(with) => (self.rebind(place, scope, &with)?, Some(with)),
         };
-        let name = match self.instance(scope) {
-            Some(instance) => format!("{}@{instance}", node.spec.id),
-            None => node.spec.id.clone(),
-        };
+        let name = self.task_name(node, "", scope);
         let expanded = match &bound.node {
-            Node::Expand(expand) => Some((expand.port().to_owned(), self.expand(place, scope, &**expand)?)),
-            _ => None,
+            Node::Expand(expand) => {
+                let expand = expand.clone();
+                if let Some(choice) = expand.choice() {
+                    let (main, decides) = self.lay_out_choice(place, scope, bound, &*expand, choice)?;
+                    return Some(Version { main, fit: Some(decides), with });
+                }
+                self.expand(place, scope, &*expand)?.ports
+            }
+            _ => BTreeMap::new(),
         };
-        let ports = self.bound_ports(node, scope, expanded)?;
+        let ports = self.bound_ports(node, scope, expanded, None)?;
         let site = Site { node, scope, name, bound, ports };
         let (main, fit) = self.lay_out(&site)?;
         if let Some(fit) = fit {
@@ -193,15 +242,35 @@ impl<'w, 's> Planner<'w, 's> {
         Some(Version { main, fit, with })
     }
 
-    fn rebind(&mut self, node: &Wired<'s>, scope: usize, with: &Map<String, Value>) -> Option<Bound> {
-        match node.kind.bind(with) {
-            Ok(bound) => Some(bound),
-            Err(problems) => {
-                let instance = self.instance(scope).map(str::to_owned);
-                self.findings.problems(instance.as_deref(), node.spec, problems);
-                None
+    /// The name of a task of `node`: `node`, `node/fit@fold=2`.
+    pub(super) fn task_name(&self, node: &Wired<'s>, part: &str, scope: usize) -> String {
+        match self.instance(scope) {
+            Some(instance) => format!("{}{part}@{instance}", node.spec.id),
+            None => format!("{}{part}", node.spec.id),
+        }
+    }
+
+    fn rebind(&mut self, place: usize, scope: usize, with: &Map<String, Value>) -> Option<Bound> {
+        let wiring = self.wiring;
+        let node = &wiring.nodes[place];
+        let problems = match node.kind.bind(with) {
+            Ok(bound) => return Some(bound),
+            Err(problems) => problems,
+        };
+        let instance = self.instance(scope).map(str::to_owned);
+        for problem in problems {
+            // What an instance's value does not fit stands where the value does.
+            let written = self.scopes[scope].written.get(&place).map_or(&[][..], Vec::as_slice);
+            let value = match &problem.at {
+                At::Option(option) => written.iter().find(|(of, _)| option.starts_with(of) || of.starts_with(option)),
+                _ => written.first(),
+            };
+            match value.map(|(_, pointer)| pointer.clone()) {
+                Some(pointer) => self.findings.problem_at(instance.as_deref(), &pointer, problem),
+                None => self.findings.problem(instance.as_deref(), node.spec, problem),
             }
         }
+        None
     }
 
     fn report_full(&mut self, node: &Wired<'s>) {
@@ -278,7 +347,7 @@ impl<'w, 's> Planner<'w, 's> {
         }
     }
 
-    fn inferred<T>(&mut self, site: &Site<'w, 's>, result: Result<T, Vec<engine_table::Problem>>) -> Option<T> {
+    pub(super) fn inferred<T>(&mut self, site: &Site<'w, 's>, result: Result<T, Vec<engine_table::Problem>>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             Err(problems) => {
@@ -321,15 +390,11 @@ impl<'w, 's> Planner<'w, 's> {
 
     fn lay_out_fit(&mut self, site: &Site<'w, 's>, change: &Change) -> Option<TaskId> {
         let base = site.ports.base()?;
-        let asked = RowFilter::Part(engine_core::Part::Train);
+        let asked = RowFilter::Part(Part::Train);
         let read = Read { port: base.name.clone(), rows: asked, columns: change.fit_reads.clone() };
         let reads = self.task_reads(site, &[read])?;
         let outputs: BTreeMap<String, PortType> = BTreeMap::from([("fitted".to_owned(), PortType::Fitted)]);
-        // `impute/fit@fold=2`
-        let name = match self.instance(site.scope) {
-            Some(instance) => format!("{}/fit@{instance}", site.node.spec.id),
-            None => format!("{}/fit", site.node.spec.id),
-        };
+        let name = self.task_name(site.node, "/fit", site.scope);
         let tables = base.outputs.clone();
         let fit = self.push(site, name, Work::Fit { change: change.clone() }, reads, outputs);
         self.tasks[fit.0].behind = tables;
@@ -371,7 +436,7 @@ impl<'w, 's> Planner<'w, 's> {
         Some(self.push_table(site, Work::Whole { whole, tables }, reads, table))
     }
 
-    fn lay_out_reduction(&mut self, site: &Site<'w, 's>, reduction: Reduction, work: Work) -> Option<TaskId> {
+    pub(super) fn lay_out_reduction(&mut self, site: &Site<'w, 's>, reduction: Reduction, work: Work) -> Option<TaskId> {
         let reads = self.task_reads(site, &reduction.reads)?;
         let mut is_sound = true;
         for output in reduction.outputs.values() {
@@ -456,9 +521,8 @@ impl<'w, 's> Planner<'w, 's> {
                 continue;
             }
             let takes_all = site.node.kind.effect == Effect::Fit && site.bound.fit_on == FitOn::All;
-            let rows = if takes_all { RowFilter::All } else { read.rows };
-            let split = match rows {
-                RowFilter::All => None,
+            let asked = if takes_all { RowFilter::All } else { read.rows };
+            let split = match asked {
                 RowFilter::Part(part) => match self.split_of(table) {
                     Some(split) => Some(split.name.clone()),
                     None => {
@@ -468,7 +532,9 @@ impl<'w, 's> Planner<'w, 's> {
                         continue;
                     }
                 },
+                _ => None,
             };
+            let rows = self.scopes[site.scope].learns.rows(asked);
             resolved.push(TaskRead {
                 port: read.port.clone(),
                 tables: port.tables.clone(),
@@ -486,7 +552,7 @@ impl<'w, 's> Planner<'w, 's> {
         self.push(site, site.name.clone(), work, reads, BTreeMap::from([(port, PortType::Table(table))]))
     }
 
-    fn push(
+    pub(super) fn push(
         &mut self,
         site: &Site<'w, 's>,
         name: String,
@@ -504,14 +570,17 @@ impl<'w, 's> Planner<'w, 's> {
             Cpus::One => Some(1),
             Cpus::All => None,
         };
-        // The fit of a node takes no artifacts: the trait gives it rows only.
-        let artifacts = if matches!(work, Work::Fit { .. }) { Vec::new() } else { site.ports.artifacts() };
+        // The fit of a node takes no artifacts: the trait gives it rows only. What is chosen from stands in the choice.
+        let takes_none = matches!(work, Work::Fit { .. } | Work::Choose { .. });
+        let artifacts = if takes_none { Vec::new() } else { site.ports.artifacts() };
         self.by_name.insert(name.clone(), id);
         self.tasks.push(Task {
             id,
             name,
             node: spec.id.clone(),
             instance: self.instance(site.scope).map(str::to_owned),
+            overrides: self.scopes[site.scope].differs.clone(),
+            conditions: Vec::new(),
             kind: site.node.kind.clone(),
             bound: site.bound.clone(),
             work,

@@ -1,6 +1,6 @@
 //! What stands behind a node's ports: outputs, the tables of these outputs, and the merge of these tables.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use engine_core::{ArtifactKind, Diagnostic};
 use engine_table::{Arity, ColumnType, InputTypes, PortType, TableType};
@@ -50,18 +50,19 @@ impl BoundPorts {
 impl<'s> Planner<'_, 's> {
     /// What is bound to the ports of `node` as `scope` sees it; nothing if any of it cannot be typed.
     ///
-    /// `expanded` are the outputs on the port whose upstream was instantiated.
+    /// `expanded` are the outputs on the ports whose upstream was instantiated. The port `left_out` is left out.
     pub(super) fn bound_ports(
         &mut self,
         node: &Wired<'s>,
         scope: usize,
-        mut expanded: Option<(String, Vec<OutputRef>)>,
+        mut expanded: BTreeMap<String, Vec<OutputRef>>,
+        left_out: Option<&str>,
     ) -> Option<BoundPorts> {
         let mut list = Vec::with_capacity(node.ports.len());
         let mut artifacts: Vec<Vec<PortType>> = Vec::with_capacity(node.ports.len());
         let mut is_sound = true;
-        for wired in &node.ports {
-            let instances = expanded.take_if(|(port, _)| *port == wired.port.name).map(|(_, outputs)| outputs);
+        for wired in node.ports.iter().filter(|wired| left_out != Some(wired.port.name.as_str())) {
+            let instances = expanded.remove(&wired.port.name);
             let is_expanded = instances.is_some();
             let outputs = match instances {
                 Some(outputs) => Some(outputs),

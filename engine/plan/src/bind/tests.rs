@@ -321,6 +321,134 @@ fn what_only_an_instance_finds_names_it_once() {
     check(&[ROWS, SPLIT, MODEL, twice], "expand.instances", "evaluate.cross");
 }
 
+fn tune(with: &str, model: &str) -> String {
+    format!(
+        "best: {{uses: tune.pick, with: {{{with}}}, in: {{metrics: quality, model: {model}}}}}
+        final: {{uses: evaluate.score, in: {{model: best}}}}"
+    )
+}
+
+/// The names of the tasks that take part only because of a choice, with the place of their instance.
+fn conditional(plan: &Plan) -> Vec<(&str, Vec<usize>)> {
+    let waiting = plan.tasks.iter().filter(|task| !task.conditions.is_empty());
+    waiting.map(|task| (task.name.as_str(), task.conditions.iter().map(|condition| condition.is).collect())).collect()
+}
+
+#[test]
+fn a_choice_tries_the_graph_above_it_and_gives_one_of_its_models() {
+    let plan = plan_of(&nodes(&[ROWS, SPLIT, MODEL, &tune("space: {model.epochs: [3, 5]}", "model")]));
+    // What is there to be tried is planned in the trials only, and what no trial changes once for all.
+    let expected = [
+        "rows", "split", "scaled/fit", "scaled", "encoder", "model@trial=0", "quality@trial=0", "model@trial=1",
+        "quality@trial=1", "best/choice", "best", "final",
+    ];
+    assert_eq!(names(&plan), expected);
+    assert!(conditional(&plan).is_empty());
+    for task in &plan.tasks {
+        assert!(task.needs().iter().all(|need| *need < task.id) && plan.task(task.id).name == task.name);
+    }
+    let trial = plan.main_task("model@trial=1").unwrap();
+    assert_eq!(trial.overrides.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>(), ["model.epochs 5"]);
+    let Work::Choose { by, of } = &plan.main_task("best").unwrap().work else { panic!("no choice") };
+    assert_eq!(plan.task(by.task).name, "best/choice");
+    assert_eq!(of.iter().map(|of| plan.task(of.task).name.as_str()).collect::<Vec<_>>(), ["model@trial=0", "model@trial=1"]);
+    // Whoever takes the chosen model reads the table that all of them were fitted on.
+    let scaled = plan.main_task("scaled").unwrap().id;
+    assert_eq!(plan.main_task("final").unwrap().reads[0].tables[0].task, scaled);
+    // A node with another reader is planned as written, too.
+    let plan = plan_of(&nodes(&[ROWS, SPLIT, MODEL, &tune("space: {model.epochs: [3, 5]}", "model"), CROSS]));
+    assert!(names(&plan).contains(&"quality") && names(&plan).contains(&"model"));
+}
+
+#[test]
+fn where_tables_differ_between_the_trials_the_chosen_ones_is_given_too() {
+    let plan = plan_of(&nodes(&[ROWS, SPLIT, MODEL, &tune("space: {scaled.plus: [3, 5]}", "model")]));
+    let rows = plan.main_task("best/rows(scaled)").unwrap();
+    let Work::Choose { of, .. } = &rows.work else { panic!("no choice") };
+    assert_eq!(of.iter().map(|of| plan.task(of.task).name.as_str()).collect::<Vec<_>>(), ["scaled@trial=0", "scaled@trial=1"]);
+    let table = rows.table().unwrap();
+    assert_eq!(table.column("a").unwrap().origin, "rows>best/rows(scaled)");
+    assert_eq!((table.column("y").unwrap().origin.as_str(), table.row_set.0.as_str()), ("rows", "rows"));
+    assert_eq!(plan.main_task("final").unwrap().reads[0].tables[0].task, rows.id);
+    assert_eq!(plan.main_task("final").unwrap().reads[0].split.as_deref(), Some("part"));
+}
+
+#[test]
+fn a_refit_learns_from_validation_rows_too_and_runs_for_the_chosen_trial_alone() {
+    let plan = plan_of(&nodes(&[ROWS, SPLIT, MODEL, &tune("space: {model.epochs: [3, 5]}, refit: true", "model")]));
+    let refitted = ["scaled/fit", "scaled", "encoder", "model"];
+    let expected: Vec<(String, Vec<usize>)> =
+        (0..2).flat_map(|trial| refitted.map(|name| (format!("{name}@trial={trial},refit"), vec![trial]))).collect();
+    let found: Vec<(String, Vec<usize>)> =
+        conditional(&plan).into_iter().map(|(name, is)| (name.to_owned(), is)).collect();
+    assert_eq!(found, expected);
+    let fit = plan.main_task("scaled/fit@trial=1,refit").unwrap();
+    assert_eq!((fit.reads[0].rows, fit.reads[0].asked), (RowFilter::TrainAndValidation, RowFilter::Part(engine_core::Part::Train)));
+    let model = plan.main_task("model@trial=1,refit").unwrap();
+    assert_eq!(model.reads.iter().map(|read| read.rows).collect::<Vec<_>>(), [RowFilter::TrainAndValidation, RowFilter::None]);
+    assert_eq!(model.overrides["model.epochs"], 5);
+    assert!(model.bound.options["epochs"] == 5 && model.needs().contains(&plan.main_task("best/choice").unwrap().id));
+    // The refits see another table than the trials, and so does whoever scores the chosen one.
+    let reads = &plan.main_task("final").unwrap().reads[0].tables;
+    assert_eq!(plan.task(reads[0].task).name, "best/rows(scaled)");
+}
+
+#[test]
+fn over_folds_the_model_of_a_trial_runs_only_if_it_is_chosen() {
+    let best = "best: {uses: tune.pick, with: {space: {model.epochs: [3, 5]}}, in: {metrics: folds, model: model}}
+        final: {uses: evaluate.score, in: {model: best}}";
+    let plan = plan_of(&nodes(&[ROWS, SPLIT, MODEL, CROSS, best]));
+    assert_eq!(conditional(&plan), [("model@trial=0", vec![0]), ("model@trial=1", vec![1])]);
+    for name in ["model@trial=1,fold=2", "quality@trial=0,fold=1", "folds@trial=1"] {
+        assert!(names(&plan).contains(&name), "{name} of {:?}", names(&plan));
+    }
+    // The score of a trial is that of its folds, so its own is not computed; and nobody reads the folds as written.
+    for name in ["quality@trial=0", "folds", "quality", "model"] {
+        assert!(!names(&plan).contains(&name), "{name} of {:?}", names(&plan));
+    }
+    for task in &plan.tasks {
+        assert!(task.needs().iter().all(|need| *need < task.id), "{}", task.name);
+    }
+}
+
+#[test]
+fn what_a_trial_cannot_have_is_reported_where_it_is_written() {
+    let bad = |space: &str, code: &str, place: &str| {
+        check(&[ROWS, SPLIT, MODEL, &tune(&format!("space: {{{space}}}"), "model")], code, place)
+    };
+    let message = bad("model.epoch: [3, 5]", "expand.override", "model.epoch");
+    assert_eq!(message, "`train.joint` has no option `epoch` that `best` could vary");
+    let message = bad("model.epochs.deep: [3, 5]", "expand.override", "model.epochs.deep");
+    assert_eq!(message, "`epochs` of `train.joint` has no option `deep` that `best` could vary");
+    bad("modle.epochs: [3, 5]", "expand.override", "modle.epochs");
+    bad("rows.path: [a.json, b.json]", "expand.override", "rows.path");
+    let message = bad("model.epochs: [3, many]", "option.type", "many");
+    assert_eq!(message, "`epochs` must be an integer of at least 0, found the text `many`");
+    let message = bad("model.epochs: [3, -1]", "option.value", "-1");
+    assert!(message.starts_with("`epochs` must be at least 0"), "{message}");
+    let two = "other: {uses: train.joint, with: {target: y}, in: {encoders: [encoder]}}";
+    let tuned = tune("space: {model.epochs: [3, 5]}", "other");
+    check(&[ROWS, SPLIT, MODEL, two, &tuned], "expand.choice", "other");
+    let inner = "best: {uses: tune.pick, with: {space: {model.epochs: [3, 5]}}, in: {metrics: quality, model: model}}
+        late: {uses: evaluate.score, in: {model: best}}
+        outer: {uses: tune.pick, with: {space: {scaled.plus: [1, 2]}, refit: true}, in: {metrics: late, model: best}}";
+    check(&[ROWS, SPLIT, MODEL, inner], "expand.choice", "best");
+    plan_of(&nodes(&[ROWS, SPLIT, MODEL, &inner.replace("refit: true", "refit: false")]));
+}
+
+#[test]
+fn expansions_of_equal_instances_keep_their_tasks_apart() {
+    let two = "one: {uses: tune.pick, with: {space: {model.epochs: [3, 5]}}, in: {metrics: quality, model: model}}
+        two: {uses: tune.pick, with: {space: {scaled.plus: [3, 5]}}, in: {metrics: quality, model: model}}";
+    let plan = plan_of(&nodes(&[ROWS, SPLIT, MODEL, two]));
+    let mut all = names(&plan);
+    let count = all.len();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), count);
+    assert!(all.contains(&"model@trial=1") && all.contains(&"model@two:trial=1"), "{all:?}");
+}
+
 fn serving(plan: &Plan) -> &crate::PlannedServing {
     let bundle = plan.main_task("bundle").unwrap();
     let Work::Sink { serving: Some(serving) } = &bundle.work else { panic!("nothing to serve") };

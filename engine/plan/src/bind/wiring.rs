@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use engine_core::{ArtifactKind, Diagnostic, Effect};
 use engine_spec::{NodeSpec, PipelineSpec, Reference};
-use engine_table::{Bound, InputPort, Kind, Registry};
+use engine_table::{Bound, InputPort, Kind, Node, Registry};
 use petgraph::Direction;
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -115,6 +115,27 @@ impl<'s> Wiring<'s> {
     /// The place of the node called `id`.
     pub(super) fn place(&self, id: &str) -> Option<usize> {
         self.index.get(id).copied()
+    }
+
+    /// By node, whether it is there only to be tried with other options: everything that reads it is such a node, or
+    /// an expansion that chooses one of its instances and reads it on a port it expands.
+    pub(super) fn patterns(&self) -> Vec<bool> {
+        let mut readers: Vec<Vec<(usize, &str)>> = vec![Vec::new(); self.nodes.len()];
+        for (place, node) in self.nodes.iter().enumerate() {
+            for port in &node.ports {
+                port.wires.iter().for_each(|wire| readers[wire.node].push((place, port.port.name.as_str())));
+            }
+        }
+        let chooses = |place: usize, port: &str| match self.nodes[place].bound.as_ref().map(|bound| &bound.node) {
+            Some(Node::Expand(expand)) => expand.choice().is_some() && expand.ports().contains(&port),
+            _ => false,
+        };
+        let mut patterns = vec![false; self.nodes.len()];
+        for place in self.order.iter().rev() {
+            let is_read_to_try = |(reader, port): &(usize, &str)| patterns[*reader] || chooses(*reader, port);
+            patterns[*place] = !readers[*place].is_empty() && readers[*place].iter().all(is_read_to_try);
+        }
+        patterns
     }
 
     /// The nodes of `ends` and everything above them, in topological order.

@@ -83,10 +83,12 @@ fn references(task: &Task) -> Vec<&OutputRef> {
     let read = task.reads.iter().filter(|read| is_table_port(&read.port)).flat_map(|read| &read.tables);
     // An encoder waits for nothing, but it is a node between a table and a training.
     let declared = if matches!(task.work, Work::Encoder) { task.behind.as_slice() } else { &[] };
+    let chosen_from = if let Work::Choose { of, .. } = &task.work { of.as_slice() } else { &[] };
     let mut references: Vec<&OutputRef> = declared
         .iter()
         .chain(task.base_tables())
         .chain(read)
+        .chain(chosen_from)
         .chain(task.artifacts.iter().map(|input| &input.from))
         .collect();
     let mut seen = HashSet::new();

@@ -15,9 +15,10 @@ use engine_core::{ArtifactKind, Digest};
 use engine_store::{FilePlace, Fingerprint, Record, RecordOutput, Store};
 use engine_table::Node;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::listing::{ColumnListing, ReadListing, gives_of, reads_of, writes_of};
-use crate::{Environment, OutputRef, Outputs, Plan, ResolveError, Task, TaskId, compose, fingerprint};
+use crate::{Environment, OutputRef, Outputs, Plan, ResolveError, Task, TaskId, compose, fingerprint, takes_part};
 
 pub use reason::{Reason, what_changed};
 pub use selection::{Selected, Selection};
@@ -58,6 +59,9 @@ pub struct PreviewTask {
     /// The instance, as in `fold=2`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
+    /// What differs in the instance, by `node.option`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub overrides: BTreeMap<String, Value>,
     /// Its kind.
     pub kind: String,
     /// What will become of it.
@@ -89,7 +93,8 @@ pub struct Preview {
     pub runs: usize,
     /// How many may run.
     pub may_runs: usize,
-    /// The tasks, in topological order; those that take no part are left out.
+    /// The tasks, in topological order; those that take no part, because they were not selected or another instance was
+    /// chosen, are left out.
     pub tasks: Vec<PreviewTask>,
 }
 
@@ -124,13 +129,24 @@ pub fn preview(
     let mut walk = Walk { plan, store, environment, outputs: Outputs::default(), outlooks: HashMap::new() };
     let mut tasks = Vec::with_capacity(plan.tasks.len());
     for task in plan.tasks.iter().filter(|task| included[task.id.0]) {
-        let (outlook, reasons, key) = walk.look(task, forced[task.id.0])?;
+        let part = takes_part(task, &walk.outputs, store)?;
+        if part == Some(false) {
+            // Nobody waits for it, and nothing is known of it.
+            walk.outlooks.insert(task.id, Outlook::Hit);
+            continue;
+        }
+        let (outlook, reasons, key) = match part {
+            // It is not known before the choice is, whatever else is.
+            None => (Outlook::MayRun, walk.waits(task), None),
+            _ => walk.look(task, forced[task.id.0])?,
+        };
         walk.outlooks.insert(task.id, outlook);
         tasks.push(PreviewTask {
             id: task.id,
             task: task.name.clone(),
             node: task.node.clone(),
             instance: task.instance.clone(),
+            overrides: task.overrides.clone(),
             kind: task.kind.name.clone(),
             outlook,
             reasons,

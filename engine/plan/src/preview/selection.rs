@@ -36,11 +36,14 @@ impl Selection {
         }
         let needs: Vec<Vec<TaskId>> = plan.tasks.iter().map(Task::needs).collect();
         // A node by its name is the graph's own, not its instances: those come in with the expansion that needs them.
-        let mut included: Vec<bool> = plan
-            .tasks
-            .iter()
-            .map(|task| self.only.is_empty() || task.instance.is_none() && self.only.contains(&task.node))
-            .collect();
+        // A node that is there only to be tried has nothing but instances.
+        let own: HashSet<&str> =
+            plan.tasks.iter().filter(|task| task.instance.is_none()).map(|task| task.node.as_str()).collect();
+        let is_named = |task: &Task| {
+            self.only.contains(&task.node) && (task.instance.is_none() || !own.contains(task.node.as_str()))
+        };
+        let mut included: Vec<bool> =
+            plan.tasks.iter().map(|task| self.only.is_empty() || is_named(task)).collect();
         for place in (0..plan.tasks.len()).rev() {
             if included[place] {
                 needs[place].iter().for_each(|need| included[need.0] = true);

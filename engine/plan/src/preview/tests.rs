@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use engine_core::Role;
-use engine_table::{ColumnType, Files, RowsChange, StoredColumn, Table, TableChange, WholeType, Written};
+use engine_table::{Chosen, ColumnType, Files, RowsChange, StoredColumn, Table, TableChange, WholeType, Written};
 use polars::prelude::{Column, DataFrame, NamedFrom, Series};
 use proptest::prelude::*;
 
@@ -26,6 +26,8 @@ nodes:
   quality: {uses: evaluate.score, CACHE in: {model: model}}
   folds: {uses: evaluate.cross, with: {node: split, option: fold, values: [1, 2]}, in: {metrics: quality}}
   bundle: {uses: deploy.bundle, with: {request: rows, out: model.fuse}, in: {model: model}}
+  best: {uses: tune.pick, with: {space: {scaled.plus: [TRY, 5], model.epochs: [6]}, refit: REFIT}, in: {metrics: quality, model: model}}
+  final: {uses: evaluate.score, in: {model: best}}
 ";
 
 /// A pipeline, its data and its store in a folder that vanishes.
@@ -40,7 +42,7 @@ impl World {
     fn new() -> World {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store")).unwrap();
-        let options = [("PLUS", "1"), ("SCALE", "2"), ("EPOCHS", "3"), ("CACHE", "")];
+        let options = [("PLUS", "1"), ("SCALE", "2"), ("EPOCHS", "3"), ("CACHE", ""), ("TRY", "4"), ("REFIT", "false")];
         let column = |start: f64| (0..9).map(|row| start + f64::from(row)).collect::<Vec<f64>>();
         let data =
             [("a", column(10.0)), ("b", column(20.0)), ("u", column(30.0)), ("y", column(40.0)), ("id", column(0.0))];
@@ -88,6 +90,9 @@ impl World {
         let mut executed = BTreeSet::new();
         let mut here = BTreeSet::new();
         for task in plan.tasks.iter().filter(|task| included[task.id.0]) {
+            if !takes_part(task, &outputs, &self.store).unwrap().expect("in order") {
+                continue;
+            }
             let key = fingerprint(&plan, task, &outputs, &self.store, &environment()).unwrap().expect("in order");
             let stored = self.store.record(&key.key).unwrap().filter(|record| self.store.verify_outputs(record));
             let is_free = task.cached && !forced[task.id.0];
@@ -177,6 +182,22 @@ fn make(task: &Task, key: Fingerprint, outputs: &Outputs, store: &Store) -> Reco
             let rows = RowsChange::Selected { indices, chunk_rows };
             Some(TableChange { rows, written: Vec::new(), dropped: Vec::new(), renamed: Vec::new() })
         }
+        Work::Choose { by, of } => {
+            let chosen = crate::chosen(task, by, of, outputs, store).unwrap().expect("in order");
+            match &outputs.0[chosen] {
+                Output::Table(_) => Some(TableChange {
+                    rows: RowsChange::Kept,
+                    written: Vec::new(),
+                    dropped: Vec::new(),
+                    renamed: Vec::new(),
+                }),
+                Output::Files { files, .. } => {
+                    let port = task.outputs.keys().next().unwrap().clone();
+                    let outputs = BTreeMap::from([(port, files.recorded(store).unwrap())]);
+                    return Record { kind: task.kind.name.clone(), fingerprint: key, outputs, seconds: 0.0, rows: None, created_ms: 0 };
+                }
+            }
+        }
         _ => None,
     };
     let outputs = task.outputs.keys().map(|port| match &change {
@@ -184,7 +205,11 @@ fn make(task: &Task, key: Fingerprint, outputs: &Outputs, store: &Store) -> Reco
         None => {
             // What an encoder declares does not depend on rows; what is learnt or scored does.
             let content = format!("{} {} {}", task.kind.name, port, key.key);
-            let files = Files::new().with("bundle", content.into_bytes());
+            let mut files = Files::new().with("bundle", content.into_bytes());
+            if task.kind.name == "tune.pick" {
+                let instance = usize::from(key.key.as_bytes()[0]) % task.artifacts.len();
+                files = Chosen { instance }.add_to(files).unwrap();
+            }
             (port.clone(), store.store_files(&files).unwrap())
         }
     });
@@ -244,7 +269,9 @@ fn check_agreement(preview: &Preview, executed: &BTreeSet<String>) {
 fn check_hits_stand_on_hits(plan: &Plan, preview: &Preview) {
     for task in preview.tasks.iter().filter(|task| task.outlook == Outlook::Hit) {
         for need in plan.task(task.id).needs() {
-            assert_eq!(preview.task(need).unwrap().outlook, Outlook::Hit, "`{}` is a hit", task.task);
+            // What was not chosen is not there.
+            let is_hit = preview.task(need).is_none_or(|need| need.outlook == Outlook::Hit);
+            assert!(is_hit, "`{}` is a hit", task.task);
         }
     }
 }
@@ -332,12 +359,14 @@ fn a_renamed_node_keeps_its_results() {
     let world = World::new();
     world.run(&Selection::default());
     let text = PIPELINE.replace("scaled", "standard").replace("PLUS", "1").replace("SCALE", "2");
-    let text = text.replace("EPOCHS", "3").replace("CACHE", "");
+    let text = text.replace("EPOCHS", "3").replace("CACHE", "").replace("TRY", "4").replace("REFIT", "false");
     let plan = bind(&spec_in(world.folder.path(), &text), &registry()).unwrap().complete().unwrap();
     let preview = preview(&plan, &world.store, &environment(), &Selection::default()).unwrap();
-    // A bundle names its steps, so it is another bundle.
-    assert_eq!(outlooks(&preview, Outlook::Run), BTreeSet::from(["bundle".to_owned()]));
-    assert_eq!(preview.may_runs, 0);
+    // A bundle names its steps, so it is another bundle; a tuning names the nodes it varies.
+    let own = ["best/choice".to_owned(), "bundle".to_owned()];
+    assert_eq!(outlooks(&preview, Outlook::Run), BTreeSet::from(own));
+    let below = ["best", "best/rows(standard)", "final"].map(str::to_owned);
+    assert_eq!(outlooks(&preview, Outlook::MayRun), BTreeSet::from(below));
 }
 
 #[test]
@@ -398,13 +427,15 @@ enum Edit {
     Option(&'static str, u8),
     Cell(&'static str, usize, i8),
     CacheOff(bool),
+    Refit(bool),
     Destination,
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
     prop_oneof![
-        (prop_oneof![Just("PLUS"), Just("SCALE"), Just("EPOCHS")], 0_u8..3)
+        (prop_oneof![Just("PLUS"), Just("SCALE"), Just("EPOCHS"), Just("TRY")], 0_u8..3)
             .prop_map(|(name, value)| Edit::Option(name, value)),
+        any::<bool>().prop_map(Edit::Refit),
         (prop_oneof![Just("a"), Just("b"), Just("u"), Just("y"), Just("id")], 0_usize..9, any::<i8>())
             .prop_map(|(column, row, value)| Edit::Cell(column, row, value)),
         any::<bool>().prop_map(Edit::CacheOff),
@@ -424,6 +455,7 @@ proptest! {
                 Edit::Cell(column, row, value) => world.edit(column, row, f64::from(value).abs()),
                 Edit::CacheOff(true) => world.set("CACHE", "cache: off,"),
                 Edit::CacheOff(false) => world.set("CACHE", ""),
+                Edit::Refit(refit) => world.set("REFIT", if refit { "true" } else { "false" }),
                 Edit::Destination => {
                     let _ = std::fs::remove_file(world.folder.path().join("model.fuse"));
                 }

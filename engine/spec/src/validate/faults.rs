@@ -28,6 +28,8 @@ pub(super) struct Subject<'s> {
     pub(super) kind: Option<&'s str>,
     /// Where the checked value stands.
     pub(super) base: &'s str,
+    /// The option the checked value is for, if it is not the options as a whole.
+    pub(super) option: Option<&'s str>,
     /// Where to point when the value itself is missing.
     pub(super) absent: &'s str,
     /// Where an unknown key of a map would be right, as a way out.
@@ -37,6 +39,23 @@ pub(super) struct Subject<'s> {
 impl Subject<'_> {
     fn code(&self, of_option: &'static Code, of_file: &'static Code) -> &'static Code {
         if self.kind.is_some() { of_option } else { of_file }
+    }
+
+    /// The value at `at` as people name it.
+    fn name(&self, at: &str) -> String {
+        match self.option {
+            None => name(at, self.base),
+            Some(option) if at.is_empty() => option.to_owned(),
+            Some(option) => format!("{option}.{}", name(at, self.base)),
+        }
+    }
+
+    /// Whose key it is that stands in the map at `map`; nothing for the options or the file as a whole.
+    fn owner(&self, map: &str) -> Option<String> {
+        match self.option {
+            Some(_) => Some(format!("`{}`", self.name(map))),
+            None => owner(map, self.base),
+        }
     }
 }
 
@@ -330,12 +349,12 @@ impl<'c> Checker<'c> {
     /// What the schema says the value at `at` means.
     fn about(&self, at: &str) -> Option<String> {
         let mut schema = self.root;
-        let mut about = None;
+        let mut about = self.subject.option.and_then(|_| follow_described(self.root, schema));
         for step in pointer::steps(at) {
             schema = below(self.root, schema, &step)?;
             about = follow_described(self.root, schema).or(about);
         }
-        about.map(|about| format!("`{}`: {about}", name(at, self.subject.base)))
+        about.map(|about| format!("`{}`: {about}", self.subject.name(at)))
     }
 
     fn report(self, problems: &mut Vec<Diagnostic>) {
@@ -372,12 +391,12 @@ impl<'c> Checker<'c> {
 
     fn unknown(&self, map: &str, key: &str, properties: &[String], near: Option<&str>) -> Diagnostic {
         let code = self.subject.code(&option::UNKNOWN, &spec::UNKNOWN_KEY);
-        let thing = if self.subject.kind.is_some() && map.is_empty() { "option" } else { "key" };
+        let thing = if self.subject.kind.is_some() && self.subject.option.is_none() && map.is_empty() { "option" } else { "key" };
         let whole = format!("{}{map}", self.subject.base);
         let at = pointer::join(&whole, key);
         let elsewhere = (self.subject.elsewhere)(map, key);
         let key = shortened(key);
-        let message = match (self.subject.kind, owner(map, self.subject.base)) {
+        let message = match (self.subject.kind, self.subject.owner(map)) {
             (Some(kind), None) => format!("`{kind}` has no option `{key}`"),
             (None, None) => format!("a pipeline has no key `{key}`"),
             (_, Some(owner)) => format!("{owner} has no key `{key}`"),
@@ -393,7 +412,7 @@ impl<'c> Checker<'c> {
 
     fn missing(&self, map: &str, key: &str, help: Option<String>) -> Diagnostic {
         let code = self.subject.code(&option::MISSING, &spec::MISSING_KEY);
-        let message = match (self.subject.kind, owner(map, self.subject.base)) {
+        let message = match (self.subject.kind, self.subject.owner(map)) {
             (Some(kind), None) => format!("`{kind}` needs the option `{key}`"),
             (None, None) => format!("a pipeline needs the key `{key}`"),
             (_, Some(owner)) => format!("{owner} needs the key `{key}`"),
@@ -422,7 +441,7 @@ impl<'c> Checker<'c> {
             self.subject.code(&option::VALUE, &spec::VALUE)
         };
         let given = self.value.pointer(at).map_or_else(|| "nothing".to_owned(), found);
-        let message = format!("`{}` {must}, found {given}", name(at, self.subject.base));
+        let message = format!("`{}` {must}, found {given}", self.subject.name(at));
         let whole = format!("{}{at}", self.subject.base);
         let diagnostic = self.document.point(Diagnostic::error(code, message), &whole, must);
         help.iter().fold(diagnostic, |diagnostic, help| diagnostic.help(help))

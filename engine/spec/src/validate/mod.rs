@@ -7,6 +7,7 @@ mod faults;
 mod inputs;
 #[cfg(test)]
 mod tests;
+mod value;
 mod walk;
 mod words;
 
@@ -19,6 +20,7 @@ use jsonschema::Validator;
 use serde_json::{Map, Number, Value};
 
 use self::faults::Subject;
+pub use self::value::option_schema;
 use self::inputs::{Neighbours, Reader};
 use crate::codes::{node, option, param, spec};
 use crate::document::{Base, Content, State, Tree};
@@ -97,7 +99,7 @@ fn check_frame(document: &Document, vocabulary: &Vocabulary, problems: &mut Vec<
         let is_option = vocabulary.kind(uses)?.options["properties"].get(key).is_some();
         is_option.then(|| format!("`{key}` is an option of `{uses}`: write it under `with:`"))
     };
-    let subject = Subject { kind: None, base: "", absent: "", elsewhere: &elsewhere };
+    let subject = Subject { kind: None, base: "", option: None, absent: "", elsewhere: &elsewhere };
     faults::check(document, &subject, schema, validator, document.value(), problems);
     let Some(version) = document.tree().child("fuseline").filter(|version| version.state == State::Known) else {
         return;
@@ -278,7 +280,7 @@ impl<'c> NodeChecker<'c> {
             let is_key = map.is_empty() && file::NODE_KEYS.contains(&key);
             is_key.then(|| format!("`{key}` belongs to the node: write it beside `with:`"))
         };
-        let subject = Subject { kind: Some(name), base: &base, absent: &uses, elsewhere: &elsewhere };
+        let subject = Subject { kind: Some(name), base: &base, option: None, absent: &uses, elsewhere: &elsewhere };
         let first = self.problems.len();
         faults::check(document, &subject, &kind.options, validator, &value, self.problems);
         for (at, part) in self.finished_parts(&kind.options, &value, &base, first) {

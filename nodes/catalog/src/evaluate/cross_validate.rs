@@ -10,7 +10,6 @@ use engine_table::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::sections::{Metrics, artifacts, read_metrics, texts};
 use crate::model::codes::EVALUATE_FOLDS;
@@ -79,9 +78,9 @@ impl Reduce for CrossValidate {
 
     fn run(&self, inputs: &ReduceInputs, _: &Context) -> Result<BTreeMap<String, Files>, NodeError> {
         let mut folds = Vec::new();
-        for artifact in inputs.artifacts(METRICS) {
-            let name = artifact.node.rsplit_once('@').map_or(artifact.node.as_str(), |(_, instance)| instance);
-            folds.push(Fold { name: name.to_owned(), metrics: read_metrics(&artifact.files)? });
+        // Named by their place: the same folds may lie in several trials, under the names of any of them.
+        for (number, artifact) in inputs.artifacts(METRICS).iter().enumerate() {
+            folds.push(Fold { name: format!("{}={number}", FOLDS.2), metrics: read_metrics(&artifact.files)? });
         }
         let joined = joined(&folds);
         artifacts(&metrics(&joined), &page(&folds, &joined))
@@ -89,8 +88,8 @@ impl Reduce for CrossValidate {
 }
 
 impl Expand for CrossValidate {
-    fn port(&self) -> &str {
-        METRICS
+    fn ports(&self) -> Vec<&'static str> {
+        vec![METRICS]
     }
 
     fn instances(&self, slice: &Slice) -> Result<Vec<Instance>, Vec<Problem>> {
@@ -108,7 +107,7 @@ impl Expand for CrossValidate {
         Ok((0..folds)
             .map(|number| Instance {
                 name: format!("{fold}={number}"),
-                overrides: vec![Override { node: split.id.clone(), option: fold.to_owned(), value: json!(number) }],
+                overrides: vec![Override::new(&split.id, fold, number)],
             })
             .collect())
     }
@@ -208,12 +207,14 @@ fn bars(folds: &[Fold], joined: &Joined) -> BarsSection {
 
 #[cfg(test)]
 mod tests {
+    use engine_core::Seed;
     use engine_table::SliceNode;
+    use serde_json::json;
 
     use super::*;
 
     fn node(id: &str, kind: &str, options: serde_json::Value) -> SliceNode {
-        SliceNode { id: id.to_owned(), kind: kind.to_owned(), options }
+        SliceNode { id: id.to_owned(), kind: kind.to_owned(), options, reads: Vec::new() }
     }
 
     #[test]
@@ -224,19 +225,19 @@ mod tests {
                 node("near", "split.folds", json!({"folds": 3, "fold": 0})),
                 node("model", "train.logistic", json!({})),
             ],
+            seed: Seed::new(0),
         };
         let instances = CrossValidate.instances(&slice).unwrap();
         assert_eq!(
             instances.iter().map(|instance| instance.name.as_str()).collect::<Vec<_>>(),
             ["fold=0", "fold=1", "fold=2"]
         );
-        let expected = Override { node: "near".to_owned(), option: "fold".to_owned(), value: json!(2) };
-        assert_eq!(instances[2].overrides, [expected]);
+        assert_eq!(instances[2].overrides, [Override::new("near", "fold", 2)]);
     }
 
     #[test]
     fn without_folds_the_way_out_is_named() {
-        let slice = Slice { nodes: vec![node("split", "split.random", json!({}))] };
+        let slice = Slice { nodes: vec![node("split", "split.random", json!({}))], seed: Seed::new(0) };
         let problems = CrossValidate.instances(&slice).unwrap_err();
         assert_eq!(problems[0].code.name, "evaluate.folds");
         assert!(problems[0].help[0].contains("split.folds"));
