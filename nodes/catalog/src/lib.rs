@@ -21,6 +21,7 @@ mod scores;
 mod split;
 mod statistics;
 mod train;
+mod tune;
 
 use engine_core::Code;
 use engine_table::{Kind, Registry};
@@ -68,6 +69,8 @@ pub fn kinds() -> Vec<Kind> {
         Kind::reduce::<evaluate::classification::Classification>(),
         Kind::reduce::<evaluate::regression::Regression>(),
         Kind::expand::<evaluate::cross_validate::CrossValidate>(),
+        Kind::expand::<tune::grid::Grid>(),
+        Kind::expand::<tune::random::Random>(),
         Kind::row_local::<predict::table::Table>(),
         Kind::sink::<deploy::bundle::Bundle>(),
     ]
@@ -101,6 +104,7 @@ pub static CODES: &[&Code] = &[
     &model::codes::LOSS_MODALITY,
     &model::codes::EVALUATE_MODEL,
     &model::codes::EVALUATE_FOLDS,
+    &model::codes::TUNE_ON_TEST,
 ];
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use engine_core::{ArtifactKind, Digest, LogicalType, MetricValue, Part, Role, Serving};
 use engine_table::{
-    Arity, Change, ColumnType, Context, Describe, Destination, Files, FitApply, InputPort, InputTypes, Kind, NodeError,
-    OutputPort, PathOption, PortType, Problem, Read, Reduce, ReduceInputs, Reduction, RowFilter, RowFunction, RowLocal,
-    Sink, SinkType, TableType, TrainRows, Written,
+    Arity, Change, Choice, Chosen, ColumnType, Context, Describe, Destination, Expand, Files, FitApply, InputPort,
+    InputTypes, Instance, Kind, NodeError, OutputPort, Override, PathOption, PortType, Problem, Read, Reduce,
+    ReduceInputs, Reduction, Refit, RowFilter, RowFunction, RowLocal, Sink, SinkType, Slice, TableType, TrainRows,
+    Written,
 };
 use polars::prelude::{ChunkAgg, Column, DataFrame};
 use schemars::JsonSchema;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::data::floats;
 
-pub(crate) fn all() -> [Kind; 6] {
+pub(crate) fn all() -> [Kind; 7] {
     [
         Kind::row_local::<Split>(),
         Kind::row_local::<Scale>(),
@@ -22,6 +23,7 @@ pub(crate) fn all() -> [Kind; 6] {
         Kind::fit::<Memory>(),
         Kind::reduce::<Mean>(),
         Kind::sink::<Publish>(),
+        Kind::expand::<Tune>(),
     ]
 }
 
@@ -236,6 +238,9 @@ impl Reduce for Memory {
 #[serde(deny_unknown_fields)]
 pub(crate) struct MeanOptions {
     column: String,
+    /// It fails if the mean is above.
+    #[serde(default)]
+    limit: Option<f64>,
 }
 
 struct Mean(MeanOptions);
@@ -270,6 +275,9 @@ impl Reduce for Mean {
         let column = rows.column(&self.0.column).map_err(NodeError::failed)?;
         let column = column.cast(&polars::prelude::DataType::Float64).map_err(NodeError::failed)?;
         let value = column.f64().map_err(NodeError::failed)?.sum().unwrap_or(0.0) / rows.height().max(1) as f64;
+        if let Some(limit) = self.0.limit.filter(|limit| value > *limit) {
+            return Err(NodeError::Failed(format!("the mean is above {limit}")));
+        }
         let metrics = BTreeMap::from([("mean", MetricValue { value, low: None, high: None })]);
         let files = Files::json("metrics.json", &metrics).map_err(NodeError::failed)?;
         Ok(BTreeMap::from([("metrics".into(), files)]))
@@ -320,5 +328,85 @@ impl Sink for Publish {
 
     fn destination(&self) -> Option<Destination<'_>> {
         Some(Destination { port: "report", file: "report.txt", path: self.0.out.as_path() })
+    }
+}
+
+/// Tries options, and chooses the report of the trial with the highest mean.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TuneOptions {
+    /// The options of each trial.
+    trials: Vec<BTreeMap<String, serde_json::Value>>,
+    #[serde(default)]
+    refit: bool,
+}
+
+struct Tune(TuneOptions);
+
+impl Describe for Tune {
+    const KIND: &'static str = "test.tune";
+    const VERSION: u32 = 1;
+    const EXAMPLE: &'static str = "";
+    const SERVING: Serving = Serving::Refuse;
+    type Options = TuneOptions;
+
+    fn inputs() -> Vec<InputPort> {
+        vec![
+            InputPort::new("metrics", ArtifactKind::Metrics, Arity::One),
+            InputPort::new("report", ArtifactKind::Report, Arity::One),
+        ]
+    }
+
+    fn outputs() -> Vec<OutputPort> {
+        vec![OutputPort::of(ArtifactKind::Report), OutputPort::of(ArtifactKind::Metrics)]
+    }
+
+    fn new(options: TuneOptions) -> Result<Self, Vec<Problem>> {
+        Ok(Tune(options))
+    }
+}
+
+impl Reduce for Tune {
+    fn infer(&self, _: &InputTypes) -> Result<Reduction, Vec<Problem>> {
+        Ok(Reduction { reads: Vec::new(), outputs: BTreeMap::from([("metrics".into(), PortType::Metrics)]) })
+    }
+
+    fn run(&self, inputs: &ReduceInputs, _: &Context) -> Result<BTreeMap<String, Files>, NodeError> {
+        let mut best: Option<(usize, f64)> = None;
+        for (instance, artifact) in inputs.artifacts("metrics").iter().enumerate() {
+            let metrics: BTreeMap<String, MetricValue> =
+                artifact.files.read_json("metrics.json").map_err(NodeError::failed)?;
+            let mean = metrics["mean"].value;
+            if best.is_none_or(|(_, so_far)| mean > so_far) {
+                best = Some((instance, mean));
+            }
+        }
+        let (instance, value) = best.ok_or_else(|| NodeError::Failed("no trial".into()))?;
+        let metrics = BTreeMap::from([("mean", MetricValue { value, low: None, high: None })]);
+        let files = Files::json("metrics.json", &metrics).map_err(NodeError::failed)?;
+        Ok(BTreeMap::from([("metrics".into(), Chosen { instance }.add_to(files)?)]))
+    }
+}
+
+impl Expand for Tune {
+    fn ports(&self) -> Vec<&'static str> {
+        vec!["metrics", "report"]
+    }
+
+    fn instances(&self, _: &Slice) -> Result<Vec<Instance>, Vec<Problem>> {
+        let change = |(name, value): (&String, &serde_json::Value)| {
+            let (node, option) = name.split_once('.').unwrap_or((name, ""));
+            Override::new(node, option, value.clone())
+        };
+        let instance = |(number, trial): (usize, &BTreeMap<String, serde_json::Value>)| Instance {
+            name: format!("trial={number}"),
+            overrides: trial.iter().map(change).collect(),
+        };
+        Ok(self.0.trials.iter().enumerate().map(instance).collect())
+    }
+
+    fn choice(&self) -> Option<Choice> {
+        let refit = if self.0.refit { Refit::OnTrainAndValidation } else { Refit::None };
+        Some(Choice { port: "report", by: "metrics", refit })
     }
 }

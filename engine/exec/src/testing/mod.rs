@@ -6,6 +6,7 @@ mod kinds;
 mod media;
 mod runs;
 mod trouble;
+mod tuning;
 
 use std::collections::BTreeMap;
 use std::path::Path;

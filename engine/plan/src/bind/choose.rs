@@ -153,6 +153,10 @@ impl<'w, 's> Planner<'w, 's> {
                 self.report(site, diagnostic);
                 return None;
             }
+            common.may_lack_evidence |= other.may_lack_evidence;
+            if other.modalities != model.modalities {
+                common.modalities.clear();
+            }
             common.reads.extend(other.reads.iter().filter(|name| !model.reads.contains(name)).cloned());
         }
         common.reads.sort_unstable();

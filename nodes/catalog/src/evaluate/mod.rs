@@ -4,4 +4,4 @@ pub mod classification;
 pub mod cross_validate;
 pub mod regression;
 mod scored;
-mod sections;
+pub(crate) mod sections;

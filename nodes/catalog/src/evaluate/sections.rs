@@ -12,7 +12,7 @@ use crate::scores::bootstrap::Interval;
 const METRICS_FILE: &str = "metrics.json";
 
 /// Metrics by name; those of the trivial rival are called `baseline.NAME`, what the model gains over it `difference.NAME`.
-pub(super) type Metrics = BTreeMap<String, MetricValue>;
+pub(crate) type Metrics = BTreeMap<String, MetricValue>;
 
 /// A score of a model, that of the trivial rival on the same rows, and the difference between the two.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,7 +93,7 @@ pub(super) fn table(scores: &[Compared], note: &str) -> Section {
 }
 
 /// Sentences that say what was scored, and those that are warnings.
-pub(super) fn texts(page: &mut ReportPage, notes: Vec<String>, warnings: Vec<String>) {
+pub(crate) fn texts(page: &mut ReportPage, notes: Vec<String>, warnings: Vec<String>) {
     for (tone, paragraphs) in [(Tone::Warning, warnings), (Tone::Note, notes)] {
         if !paragraphs.is_empty() {
             page.sections.push(Section::Text { title: String::new(), tone, paragraphs });
@@ -105,7 +105,7 @@ pub(super) fn texts(page: &mut ReportPage, notes: Vec<String>, warnings: Vec<Str
 ///
 /// # Errors
 /// If they cannot be written as JSON.
-pub(super) fn artifacts(metrics: &Metrics, page: &ReportPage) -> Result<BTreeMap<String, Files>, NodeError> {
+pub(crate) fn artifacts(metrics: &Metrics, page: &ReportPage) -> Result<BTreeMap<String, Files>, NodeError> {
     Ok(BTreeMap::from([
         ("metrics".to_owned(), Files::json(METRICS_FILE, metrics).map_err(NodeError::failed)?),
         ("report".to_owned(), page.to_files()?),
@@ -116,7 +116,7 @@ pub(super) fn artifacts(metrics: &Metrics, page: &ReportPage) -> Result<BTreeMap
 ///
 /// # Errors
 /// If the artifact holds none.
-pub(super) fn read_metrics(files: &Files) -> Result<Metrics, NodeError> {
+pub(crate) fn read_metrics(files: &Files) -> Result<Metrics, NodeError> {
     files.read_json(METRICS_FILE).map_err(|error| NodeError::Failed(format!("the metrics cannot be read: {error}")))
 }
 

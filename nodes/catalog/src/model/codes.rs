@@ -107,3 +107,17 @@ each fold. Put `split.folds` in the place of the other split.\n\n\
 ```yaml\nfolds: {uses: split.folds, with: {folds: 5}, in: loans}\n\
 ...\nscores: {uses: evaluate.cross_validate, in: quality}\n```",
 };
+
+/// A tuning that would look at the test rows.
+pub static TUNE_ON_TEST: Code = Code {
+    name: "tune.on_test",
+    summary: "a tuning that would choose by scores of the test rows",
+    explanation: "Of many trials the one with the best score is chosen, so that score is too good for having been the \
+best. If it were one of the test rows, no rows would be left to say how good the chosen model is. Let the scoring node \
+score the validation rows, and score the tuned model on the test rows afterwards. Over folds, keep a share of test rows \
+out of them: the fold in turn is validation then.\n\n\
+```yaml\nsplit:   {uses: split.random, with: {shares: {train: 0.6, validation: 0.2, test: 0.2}}, in: loans}\n\
+scored:  {uses: evaluate.classification, with: {on: validation}, in: risk}\n\
+tuned:   {uses: tune.grid, with: {space: {risk.l2: [0.1, 1]}, metric: roc_auc, goal: maximize}, in: {metrics: scored, model: risk}}\n\
+quality: {uses: evaluate.classification, in: tuned}\n```",
+};

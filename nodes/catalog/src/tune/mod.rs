@@ -1,0 +1,5 @@
+//! Kinds that try options and choose the best.
+
+pub mod grid;
+pub mod random;
+mod trials;
