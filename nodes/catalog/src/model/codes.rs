@@ -118,6 +118,6 @@ score the validation rows, and score the tuned model on the test rows afterwards
 out of them: the fold in turn is validation then.\n\n\
 ```yaml\nsplit:   {uses: split.random, with: {shares: {train: 0.6, validation: 0.2, test: 0.2}}, in: loans}\n\
 scored:  {uses: evaluate.classification, with: {on: validation}, in: risk}\n\
-tuned:   {uses: tune.grid, with: {space: {risk.l2: [0.1, 1]}, metric: roc_auc, goal: maximize}, in: {metrics: scored, model: risk}}\n\
+tuned:   {uses: tune.grid, with: {space: {risk.c: [0.1, 1]}, metric: roc_auc, goal: maximize}, in: {metrics: scored, model: risk}}\n\
 quality: {uses: evaluate.classification, in: tuned}\n```",
 };

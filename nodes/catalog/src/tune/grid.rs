@@ -68,7 +68,7 @@ nodes:
   scored: {uses: evaluate.classification, with: {on: validation}, in: risk}
   tuned:
     uses: tune.grid
-    with: {space: {risk.l2: [0.1, 1, 10]}, metric: roc_auc, goal: maximize}
+    with: {space: {risk.c: [0.1, 1, 10]}, metric: roc_auc, goal: maximize}
     in: {metrics: scored, model: risk}
   quality: {uses: evaluate.classification, in: tuned}
 ";
