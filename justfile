@@ -26,6 +26,10 @@ bench:
 bench-peers:
     tests/scripts/peers/run
 
+# A training step of a four-modal model beside PyTorch's, from a virtual environment of its own.
+bench-torch:
+    tests/scripts/bench-torch/run
+
 # Scores on the real data sets; fails if a folder is missing.
 quality DATA:
     tests/scripts/quality {{DATA}}
