@@ -282,8 +282,10 @@ fn amount(number: u64, unit: Unit) -> String {
     }
 }
 
+/// The values of the whole; those of its parts, which have a point in their names, are for the report and for JSON lines.
 fn values_text(progress: &Progress) -> String {
-    progress.values.iter().map(|(name, value)| format!("  {} {}", one_line(name), number(*value))).collect()
+    let whole = progress.values.iter().filter(|(name, _)| !name.contains('.'));
+    whole.map(|(name, value)| format!("  {} {}", one_line(name), number(*value))).collect()
 }
 
 impl Bars {
@@ -376,7 +378,7 @@ mod tests {
                     done: 3,
                     total: Some(8),
                     unit: Unit::Epochs,
-                    values: BTreeMap::from([("loss".into(), 0.5124)]),
+                    values: BTreeMap::from([("loss".into(), 0.5124), ("loss.photo".into(), 0.7)]),
                 },
             },
             Event::TaskWarning { task: "model".into(), message: "3 rows without a target\nare left out".into() },
@@ -527,7 +529,7 @@ report: reports/r1.html
         }
         display.finish().unwrap();
         let drawn = console::strip_ansi_codes(&recorder.0.lock().unwrap()).into_owned();
-        assert!(drawn.contains("3 of 8 epochs  loss 0.5124"), "{drawn}");
+        assert!(drawn.contains("3 of 8 epochs  loss 0.5124") && !drawn.contains("loss.photo"), "{drawn}");
         assert!(drawn.contains("✓ ran       model  2.50 s  options changed"), "{drawn}");
         let closing = String::from_utf8(out).unwrap();
         assert!(closing.starts_with("\nnode ") && !closing.contains("warning"), "{closing}");

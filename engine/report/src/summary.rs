@@ -14,6 +14,8 @@ use crate::tables::{Align, Cell, Table};
 const BASELINE: &str = "baseline.";
 /// The prefix of the paired difference between a score and its baseline's.
 const DIFFERENCE: &str = "difference.";
+/// The prefix of a score of one modality of a joint model.
+const MODALITY: &str = "modality.";
 
 /// A node of a run: its tasks together.
 #[derive(Debug, Clone, PartialEq)]
@@ -232,13 +234,14 @@ pub enum Comparison {
 }
 
 /// Pairs `metric` with `baseline.metric` (and `difference.metric`, the paired difference, which decides if it is there).
-/// A baseline without a score of its own stands as a row by itself.
+/// A baseline without a score of its own stands as a row by itself. The scores of single modalities stand in the node's own
+/// part of the report.
 pub fn metric_rows(metrics: &BTreeMap<String, MetricValue>) -> Vec<MetricRow> {
     let mut rows: Vec<MetricRow> = Vec::new();
     for (metric, value) in metrics {
         let of = |prefix: &str| metrics.get(&format!("{prefix}{metric}")).copied();
         let paired = |prefix: &str| metric.strip_prefix(prefix).is_some_and(|plain| metrics.contains_key(plain));
-        if paired(BASELINE) || paired(DIFFERENCE) {
+        if paired(BASELINE) || paired(DIFFERENCE) || metric.starts_with(MODALITY) {
             continue;
         }
         let baseline = of(BASELINE);
@@ -359,6 +362,7 @@ mod tests {
             ("auc".to_owned(), score(0.80, 0.75, 0.85)),
             ("baseline.auc".to_owned(), MetricValue { value: 0.5, low: None, high: None }),
             ("rows".to_owned(), MetricValue { value: 200.0, low: None, high: None }),
+            ("modality.photo.auc".to_owned(), score(0.6, 0.5, 0.7)),
         ]);
         let mut summary = RunSummary::new();
         summary.metrics.insert("quality".into(), metrics);

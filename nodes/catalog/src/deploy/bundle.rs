@@ -23,7 +23,8 @@ use crate::predict::table::{Table, TableOptions, written_columns};
 /// packed. What is packed is what was trained: the same rows give the same predictions, bit for bit.
 ///
 /// The answer to a row has the columns of `predict.table`: `prediction`, and for a model of classes `confidence` and one
-/// `probability_CLASS` for each class (with more than 64 classes only the first two).
+/// `probability_CLASS` for each class (with more than 64 classes only the first two); `no_evidence` where a row may lack
+/// everything the model reads.
 ///
 /// `fuseline predict BUNDLE rows.csv` and `fuseline serve BUNDLE` use the file. It is a tar file of JSON and safetensors
 /// with no code in it, and is written anew whenever it is missing or was changed.

@@ -14,11 +14,12 @@ use polars::prelude::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::modalities::{Better, Modalities, ModalityScores, Shown};
 use super::scored::{MODEL, ScoredOn, ToScore, default_resamples, step};
-use super::sections::{Compared, artifacts, compared, metrics, with_differences};
+use super::sections::{Compared, Metrics, artifacts, compared, metrics, with_differences};
 use crate::model::rows::with_value;
 use crate::model::target::{Classes, labels};
-use crate::model::trained::{Predicted, TrainedModel};
+use crate::model::trained::{AllPredicted, Head, Predicted, TrainedModel};
 use crate::scores::bootstrap;
 use crate::scores::classification::{NAMES, Outcomes, Scorer};
 
@@ -34,6 +35,13 @@ use crate::scores::classification::{NAMES, Outcomes, Scorer};
 /// the frequencies as probabilities. Every score, the baseline's (`baseline.NAME`) and the difference between the two
 /// (`difference.NAME`) have 95 % intervals from resampling the scored rows. Only if the interval of a difference leaves
 /// out 0 is the model better or worse than the baseline beyond the chance of these rows.
+///
+/// Of a model of several modalities, accuracy, macro F1, balanced accuracy, log loss and area under the ROC curve are also
+/// given of each modality by its own head (`modality.NODE.NAME`), and of the best of them (`best_modality.NAME`), with the
+/// interval of what the joint prediction has over it (`best_modality_difference.NAME`). The best one is chosen, score by
+/// score, on the validation rows, so that the scored rows have no say in it; without other rows to choose on it is chosen on
+/// the scored rows, and the report says so. A head was trained with the joint one; a model of that modality alone, trained
+/// for itself, may be somewhat better or worse.
 ///
 /// A scored row of a class that the train rows do not have counts as an error, and the class is named. Rows without a
 /// target are left out. Every row counts the same, whatever its weight. The report shows the scores, precision, recall,
@@ -63,7 +71,7 @@ pub struct Classification {
 
 impl Describe for Classification {
     const KIND: &'static str = "evaluate.classification";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const EXAMPLE: &'static str = r"fuseline: 1
 name: risk
 nodes:
@@ -106,9 +114,18 @@ impl Reduce for Classification {
             context.progress.warning(&warning);
         }
         let scores = scored.scores(self.options.resamples, context.seed, context)?;
-        artifacts(&metrics(&scores), &page::page(&scored, &scores))
+        artifacts(&scores.metrics(), &page::page(&scored, &scores))
     }
 }
+
+/// The scores of single modalities.
+const SHOWN: &[Shown] = &[
+    Shown { name: NAMES[0], place: 0, better: Better::Higher },
+    Shown { name: NAMES[2], place: 2, better: Better::Higher },
+    Shown { name: NAMES[1], place: 1, better: Better::Higher },
+    Shown { name: NAMES[8], place: 8, better: Better::Lower },
+    Shown { name: NAMES[10], place: 10, better: Better::Higher },
+];
 
 /// A class that the train rows do not have.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,6 +148,25 @@ struct Scored {
     /// The class of interest of a model of two classes.
     positive: Option<u32>,
     left_out: usize,
+    /// How many of the rows lack everything the model reads.
+    without_evidence: usize,
+    /// What the heads of single modalities say; empty for a model of one.
+    heads: Vec<Outcomes>,
+    modalities: Option<Modalities>,
+}
+
+/// What is found of the scored rows.
+struct Scores {
+    compared: Vec<Compared>,
+    modalities: Option<ModalityScores>,
+}
+
+impl Scores {
+    fn metrics(&self) -> Metrics {
+        let mut metrics = metrics(&self.compared);
+        self.modalities.iter().for_each(|modalities| modalities.add_to(&mut metrics));
+        metrics
+    }
 }
 
 impl Scored {
@@ -147,13 +183,16 @@ impl Scored {
             .ok_or_else(|| NodeError::Failed("the model predicts a number; use `evaluate.regression`".to_owned()))?;
         let (train, _) = with_value(train, target)?;
         let frequencies = frequencies(&labels(&train, target, logical)?, classes);
-        let Predicted::Probabilities(probabilities) = model.predict(rows)? else {
-            return Err(NodeError::Failed("the model predicts a number; use `evaluate.regression`".to_owned()));
-        };
-        let (truth, unseen) = truth(&labels(rows, target, logical)?, classes, logical);
         let positive = positive_class(positive, classes, logical, &frequencies)?;
-        let known = classes.len();
-        let outcomes = Outcomes::new(known, known + unseen.len(), truth, probabilities);
+        let Said { joint: outcomes, heads, unseen } = Said::new(model, classes, rows)?;
+        let once = |said: &[(Head, Outcomes)]| -> Vec<Vec<Option<f64>>> {
+            said.iter().map(|(_, head)| Scorer::new(head, positive).scores(&vec![1; head.rows()])).collect()
+        };
+        let (chosen_on, choice) = match &to_score.choice {
+            Some(rows) if !heads.is_empty() => (Part::Validation, once(&Said::new(model, classes, rows)?.heads)),
+            _ => (to_score.part, once(&heads)),
+        };
+        let (heads, head_outcomes) = heads.into_iter().unzip();
         let shares = shares(&frequencies);
         let majority = crate::scores::classification::most_probable(&shares);
         let names = classes.names().iter().cloned().chain(unseen.iter().map(|class| class.name.clone())).collect();
@@ -167,6 +206,9 @@ impl Scored {
             majority: (classes.names()[majority].clone(), shares[majority]),
             positive,
             left_out: to_score.left_out,
+            without_evidence: model.columns().count_without_evidence(rows)?,
+            modalities: Modalities::new(SHOWN, heads, &choice, chosen_on, to_score.part),
+            heads: head_outcomes,
         })
     }
 
@@ -186,18 +228,57 @@ impl Scored {
         warnings
     }
 
-    fn scores(&self, resamples: usize, seed: Seed, context: &Context) -> Result<Vec<Compared>, NodeError> {
-        let (model, baseline) = (Scorer::new(&self.model, self.positive), Scorer::new(&self.baseline, self.positive));
+    fn scores(&self, resamples: usize, seed: Seed, context: &Context) -> Result<Scores, NodeError> {
+        let scorer = |outcomes| Scorer::new(outcomes, self.positive);
+        let (model, baseline) = (scorer(&self.model), scorer(&self.baseline));
+        let heads: Vec<Scorer<'_>> = self.heads.iter().map(scorer).collect();
+        let of_heads = |counts: &[u32]| -> Vec<Vec<Option<f64>>> { heads.iter().map(|head| head.scores(counts)).collect() };
         let rows = self.model.rows();
         let intervals = bootstrap::intervals(
             rows,
             resamples,
             seed.derive("bootstrap"),
             |done| step(done, resamples, context),
-            |counts| with_differences(model.scores(counts), baseline.scores(counts)),
+            |counts| {
+                let joint = model.scores(counts);
+                let modalities = self.modalities.as_ref();
+                let single = modalities.map_or_else(Vec::new, |all| all.statistics(&joint, &of_heads(counts)));
+                with_differences(joint, baseline.scores(counts)).into_iter().chain(single).collect()
+            },
         )?;
         let once = vec![1; rows];
-        Ok(compared(&NAMES, &model.scores(&once), &baseline.scores(&once), &intervals))
+        let joint = model.scores(&once);
+        let of_single = intervals.get(3 * NAMES.len()..).unwrap_or_default();
+        let modalities = self.modalities.clone().map(|all| all.scores(&joint, &of_heads(&once), of_single));
+        Ok(Scores { compared: compared(&NAMES, &joint, &baseline.scores(&once), &intervals), modalities })
+    }
+}
+
+/// What a model and the heads of its modalities say of rows that have a target.
+struct Said {
+    joint: Outcomes,
+    heads: Vec<(Head, Outcomes)>,
+    unseen: Vec<Unseen>,
+}
+
+impl Said {
+    fn new(model: &TrainedModel, classes: &Classes, rows: &DataFrame) -> Result<Said, NodeError> {
+        let (target, logical) = (&model.columns().target, &model.columns().logical);
+        let (truth, unseen) = truth(&labels(rows, target, logical)?, classes, logical);
+        let known = classes.len();
+        let outcomes = |predicted| match predicted {
+            Predicted::Probabilities(values) => {
+                Ok(Outcomes::new(known, known + unseen.len(), truth.clone(), values))
+            }
+            Predicted::Values(_) => {
+                Err(NodeError::Failed("the model predicts a number; use `evaluate.regression`".to_owned()))
+            }
+        };
+        let AllPredicted { joint, heads } = model.predict_all(rows)?;
+        let joint = outcomes(joint)?;
+        let heads = heads.into_iter().map(|(head, predicted)| Ok((head, outcomes(predicted)?)));
+        let heads = heads.collect::<Result<_, NodeError>>()?;
+        Ok(Said { joint, heads, unseen })
     }
 }
 

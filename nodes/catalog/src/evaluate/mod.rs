@@ -2,6 +2,7 @@
 
 pub mod classification;
 pub mod cross_validate;
+mod modalities;
 pub mod regression;
 mod scored;
 pub(crate) mod sections;

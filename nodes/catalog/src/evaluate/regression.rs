@@ -12,11 +12,12 @@ use polars::prelude::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::modalities::{Better, Modalities, ModalityScores, Shown};
 use super::scored::{MODEL, ScoredOn, ToScore, default_resamples, step};
-use super::sections::{self, Compared, artifacts, compared, metrics, with_differences};
+use super::sections::{self, Compared, Metrics, artifacts, compared, metrics, with_differences};
 use crate::model::rows::with_value;
 use crate::model::target::values;
-use crate::model::trained::{Predicted, TrainedModel};
+use crate::model::trained::{AllPredicted, Head, Predicted, TrainedModel};
 use crate::scores::bootstrap;
 use crate::scores::regression::{AGAINST_MEAN, NAMES, Scorer, median};
 
@@ -30,6 +31,12 @@ use crate::scores::regression::{AGAINST_MEAN, NAMES, Scorer, median};
 /// `r2`), their median where absolute errors are. Every score, the baseline's (`baseline.NAME`) and the difference
 /// between the two (`difference.NAME`) have 95 % intervals from resampling the scored rows. Only if the interval of a
 /// difference leaves out 0 is the model better or worse than the baseline beyond the chance of these rows.
+///
+/// Of a model of several modalities, the root mean squared error, the mean absolute error and R² are also given of each
+/// modality by its own head (`modality.NODE.NAME`), and of the best of them (`best_modality.NAME`), with the interval of the
+/// joint prediction's less its own (`best_modality_difference.NAME`). The best one is chosen, score by score, on the
+/// validation rows, so that the scored rows have no say in it; without other rows to choose on it is chosen on the scored
+/// rows, and the report says so.
 ///
 /// Rows without a target are left out. Every row counts the same, whatever its weight. The report shows the scores,
 /// the truth by prediction, and the errors by prediction.
@@ -53,7 +60,7 @@ pub struct Regression {
 
 impl Describe for Regression {
     const KIND: &'static str = "evaluate.regression";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const EXAMPLE: &'static str = r"fuseline: 1
 name: prices
 nodes:
@@ -97,9 +104,16 @@ impl Reduce for Regression {
             context.progress.warning(&warning);
         }
         let scores = scored.scores(self.options.resamples, context.seed, context)?;
-        artifacts(&metrics(&scores), &scored.page(&scores))
+        artifacts(&scores.metrics(), &scored.page(&scores))
     }
 }
+
+/// The scores of single modalities.
+const SHOWN: &[Shown] = &[
+    Shown { name: NAMES[0], place: 0, better: Better::Lower },
+    Shown { name: NAMES[1], place: 1, better: Better::Lower },
+    Shown { name: NAMES[2], place: 2, better: Better::Higher },
+];
 
 /// Rows with what the model says of them, and the constants of the baseline.
 struct Scored {
@@ -110,26 +124,68 @@ struct Scored {
     train_mean: f64,
     train_median: f64,
     left_out: usize,
+    /// How many of the rows lack everything the model reads.
+    without_evidence: usize,
+    /// What the heads of single modalities say; empty for a model of one.
+    heads: Vec<Vec<f64>>,
+    modalities: Option<Modalities>,
+}
+
+/// What is found of the scored rows.
+struct Scores {
+    compared: Vec<Compared>,
+    modalities: Option<ModalityScores>,
+}
+
+impl Scores {
+    fn metrics(&self) -> Metrics {
+        let mut metrics = metrics(&self.compared);
+        self.modalities.iter().for_each(|modalities| modalities.add_to(&mut metrics));
+        metrics
+    }
+}
+
+/// What a model and the heads of its modalities say of rows.
+fn said(model: &TrainedModel, rows: &DataFrame) -> Result<(Vec<f64>, Vec<(Head, Vec<f64>)>), NodeError> {
+    let values = |predicted| match predicted {
+        Predicted::Values(values) => Ok(values),
+        Predicted::Probabilities(_) => {
+            Err(NodeError::Failed("the model predicts a class; use `evaluate.classification`".to_owned()))
+        }
+    };
+    let AllPredicted { joint, heads } = model.predict_all(rows)?;
+    let heads = heads.into_iter().map(|(head, predicted)| Ok((head, values(predicted)?)));
+    Ok((values(joint)?, heads.collect::<Result<_, NodeError>>()?))
 }
 
 impl Scored {
     fn new(model: &TrainedModel, train: &DataFrame, to_score: &ToScore) -> Result<Scored, NodeError> {
         let target = &model.columns().target;
         let train = values(&with_value(train, target)?.0, target)?;
-        let Predicted::Values(predictions) = model.predict(&to_score.rows)? else {
-            return Err(NodeError::Failed("the model predicts a class; use `evaluate.classification`".to_owned()));
+        let (predictions, heads) = said(model, &to_score.rows)?;
+        let truth = values(&to_score.rows, target)?;
+        let once = |truth: &[f64], said: &[(Head, Vec<f64>)]| -> Vec<Vec<Option<f64>>> {
+            said.iter().map(|(_, head)| Scorer::new(truth, head).scores(&vec![1; truth.len()])).collect()
         };
+        let (chosen_on, choice) = match &to_score.choice {
+            Some(rows) if !heads.is_empty() => (Part::Validation, once(&values(rows, target)?, &said(model, rows)?.1)),
+            _ => (to_score.part, once(&truth, &heads)),
+        };
+        let (heads, head_values) = heads.into_iter().unzip();
         let Some(train_median) = median(&train) else {
             return Err(NodeError::Failed(format!("no train row has a value of `{target}` to make a baseline from")));
         };
         Ok(Scored {
             part: to_score.part,
             target: target.clone(),
-            truth: values(&to_score.rows, target)?,
+            truth,
             predictions,
             train_mean: train.iter().sum::<f64>() / train.len() as f64,
             train_median,
             left_out: to_score.left_out,
+            without_evidence: model.columns().count_without_evidence(&to_score.rows)?,
+            modalities: Modalities::new(SHOWN, heads, &choice, chosen_on, to_score.part),
+            heads: head_values,
         })
     }
 
@@ -142,11 +198,13 @@ impl Scored {
         }
     }
 
-    fn scores(&self, resamples: usize, seed: Seed, context: &Context) -> Result<Vec<Compared>, NodeError> {
+    fn scores(&self, resamples: usize, seed: Seed, context: &Context) -> Result<Scores, NodeError> {
         let rows = self.truth.len();
         let model = Scorer::new(&self.truth, &self.predictions);
         let constant = |value: f64| Scorer::new(&self.truth, &vec![value; rows]);
         let (mean, median) = (constant(self.train_mean), constant(self.train_median));
+        let heads: Vec<Scorer> = self.heads.iter().map(|values| Scorer::new(&self.truth, values)).collect();
+        let of_heads = |counts: &[u32]| -> Vec<Vec<Option<f64>>> { heads.iter().map(|head| head.scores(counts)).collect() };
         let baseline = |counts: &[u32]| -> Vec<Option<f64>> {
             let both = mean.scores(counts).into_iter().zip(median.scores(counts));
             both.zip(AGAINST_MEAN).map(|((mean, median), is_mean)| if is_mean { mean } else { median }).collect()
@@ -156,15 +214,23 @@ impl Scored {
             resamples,
             seed.derive("bootstrap"),
             |done| step(done, resamples, context),
-            |counts| with_differences(model.scores(counts), baseline(counts)),
+            |counts| {
+                let joint = model.scores(counts);
+                let modalities = self.modalities.as_ref();
+                let single = modalities.map_or_else(Vec::new, |all| all.statistics(&joint, &of_heads(counts)));
+                with_differences(joint, baseline(counts)).into_iter().chain(single).collect()
+            },
         )?;
         let once = vec![1; rows];
-        Ok(compared(&NAMES, &model.scores(&once), &baseline(&once), &intervals))
+        let joint = model.scores(&once);
+        let of_single = intervals.get(3 * NAMES.len()..).unwrap_or_default();
+        let modalities = self.modalities.clone().map(|all| all.scores(&joint, &of_heads(&once), of_single));
+        Ok(Scores { compared: compared(&NAMES, &joint, &baseline(&once), &intervals), modalities })
     }
 
-    fn page(&self, scores: &[Compared]) -> ReportPage {
+    fn page(&self, scores: &Scores) -> ReportPage {
         let mut page = ReportPage::new(format!("regression of {}", self.target));
-        let notes = vec![
+        let mut notes = vec![
             format!("{} {} rows.", self.truth.len(), self.part),
             format!(
                 "The trivial baseline predicts the mean of the train rows, {:.6}, where squares are scored, and their \
@@ -172,15 +238,17 @@ impl Scored {
                 self.train_mean, self.train_median
             ),
         ];
+        notes.extend(sections::without_evidence(self.without_evidence, self.part));
         sections::texts(&mut page, notes, self.warnings());
         page.sections.push(sections::table(
-            scores,
+            &scores.compared,
             &format!(
                 "In brackets the 95 % interval from resampled {} rows. A difference whose interval holds 0 may be chance. \
                  For all scores but R² lower is better.",
                 self.part
             ),
         ));
+        page.sections.extend(scores.modalities.iter().flat_map(|modalities| modalities.sections(&scores.compared)));
         page.sections.extend(self.plots());
         page
     }
@@ -251,12 +319,15 @@ mod tests {
             train_mean: 3.0,
             train_median: 2.0,
             left_out: 1,
+            without_evidence: 0,
+            heads: Vec::new(),
+            modalities: None,
         }
     }
 
     #[test]
     fn each_score_stands_beside_the_best_constant_for_it() {
-        let scores = metrics(&some().scores(200, Seed::new(1), &Context::quiet()).unwrap());
+        let scores = some().scores(200, Seed::new(1), &Context::quiet()).unwrap().metrics();
         // The squared errors of 3 are 0, 12.25, 1, 16 and 1.44; the absolute errors of 2 are 1, 2.5, 0, 5 and 2.2.
         let close = |name: &str, expected: f64| assert!((scores[name].value - expected).abs() < 1e-12, "{name}");
         close("baseline.mse", 30.69 / 5.0);
@@ -266,6 +337,25 @@ mod tests {
         let rmse = scores["rmse"];
         assert!(rmse.low.unwrap() <= rmse.value && rmse.value <= rmse.high.unwrap());
         assert_eq!(scores.len(), 15);
+    }
+
+    #[test]
+    fn each_modality_stands_beside_the_joint_prediction() {
+        let head = |name: &str| Head { name: name.to_owned(), modality: "table", present: 5 };
+        let heads = vec![vec![3.0; 5], vec![2.0; 5]];
+        let choice: Vec<Vec<Option<f64>>> =
+            heads.iter().map(|values| Scorer::new(&some().truth, values).scores(&[1; 5])).collect();
+        let modalities = Modalities::new(SHOWN, vec![head("flat"), head("street")], &choice, Part::Test, Part::Test);
+        let scored = Scored { heads, modalities, ..some() };
+        let scores = scored.scores(200, Seed::new(1), &Context::quiet()).unwrap();
+        let metrics = scores.metrics();
+        // Squared errors of 3 and 2 sum to 30.69 and 36.69; absolute errors to 10.7 (of 2) and 9.7 (of 3).
+        let close = |name: &str, expected: f64| assert!((metrics[name].value - expected).abs() < 1e-12, "{name}");
+        close("modality.flat.rmse", (30.69_f64 / 5.0).sqrt());
+        close("modality.street.mae", 10.7 / 5.0);
+        close("best_modality.rmse", (30.69_f64 / 5.0).sqrt());
+        close("best_modality_difference.mae", 0.44 - 9.7 / 5.0);
+        assert!(serde_json::to_string(&scored.page(&scores)).unwrap().contains("is better than"));
     }
 
     #[test]

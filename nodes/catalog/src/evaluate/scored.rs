@@ -62,11 +62,14 @@ impl ScoredOn {
         }
         let target = &model.target.name;
         let read = |part, columns: Vec<&String>| Read::new(MODEL, RowFilter::Part(part), columns);
+        let all = || model.reads.iter().chain([target]).collect();
+        let mut reads = vec![read(self.part(), all()), read(Part::Train, vec![target])];
+        if self != ScoredOn::Validation && !model.modalities.is_empty() {
+            // The best single modality is chosen on them.
+            reads.push(read(Part::Validation, all()));
+        }
         Ok(Reduction {
-            reads: vec![
-                read(self.part(), model.reads.iter().chain([target]).collect()),
-                read(Part::Train, vec![target]),
-            ],
+            reads,
             outputs: BTreeMap::from([
                 ("metrics".to_owned(), PortType::Metrics),
                 ("report".to_owned(), PortType::Report),
@@ -79,7 +82,13 @@ impl ScoredOn {
     /// # Errors
     /// If none has a target.
     pub(super) fn rows(self, inputs: &ReduceInputs, target: &str) -> Result<ToScore, NodeError> {
-        ToScore::new(inputs.rows(MODEL, RowFilter::Part(self.part()))?, target, self.part())
+        let mut to_score = ToScore::new(inputs.rows(MODEL, RowFilter::Part(self.part()))?, target, self.part())?;
+        if self != ScoredOn::Validation && !inputs.types.model(MODEL).modalities.is_empty() {
+            let (rows, _) = with_value(inputs.rows(MODEL, RowFilter::Part(Part::Validation))?, target)?;
+            // Without a split every part is all rows, and there is nothing to choose on.
+            to_score.choice = Some(rows).filter(|rows| rows.height() > 0 && !rows.equals_missing(&to_score.rows));
+        }
+        Ok(to_score)
     }
 }
 
@@ -91,6 +100,8 @@ pub(super) struct ToScore {
     pub(super) rows: DataFrame,
     /// How many rows of the part have no target.
     pub(super) left_out: usize,
+    /// The validation rows, if choices are to be made on them.
+    pub(super) choice: Option<DataFrame>,
 }
 
 impl ToScore {
@@ -101,7 +112,7 @@ impl ToScore {
     pub(super) fn new(rows: &DataFrame, target: &str, part: Part) -> Result<ToScore, NodeError> {
         let (kept, left_out) = with_value(rows, target)?;
         if kept.height() > 0 {
-            return Ok(ToScore { part, rows: kept, left_out });
+            return Ok(ToScore { part, rows: kept, left_out, choice: None });
         }
         let found = match rows.height() {
             0 => format!("there is no {part} row to score"),
@@ -133,13 +144,24 @@ mod tests {
     fn the_option_says_which_rows_are_read() {
         let target = ColumnType::new("y", LogicalType::Bool);
         let model = ModelType::new(Prediction::Class, target, vec!["x".to_owned()]);
-        let port = PortTypes { artifacts: vec![PortType::Model(model)], table: None };
-        let inputs = InputTypes(BTreeMap::from([(MODEL.to_owned(), port)]));
-        for (on, part) in [(ScoredOn::Test, Part::Test), (ScoredOn::Validation, Part::Validation)] {
-            let reads = on.reduction(&inputs, Prediction::Class, "other").unwrap().reads;
-            let expected = [(part, vec!["x", "y"]), (Part::Train, vec!["y"])];
-            assert_eq!(reads, expected.map(|(part, columns)| Read::new(MODEL, RowFilter::Part(part), columns)));
+        let joint = ModelType { modalities: vec!["a".to_owned(), "b".to_owned()], ..model.clone() };
+        let inputs = |model| {
+            let port = PortTypes { artifacts: vec![PortType::Model(model)], table: None };
+            InputTypes(BTreeMap::from([(MODEL.to_owned(), port)]))
+        };
+        let check = |on: ScoredOn, model: &ModelType, expected: &[(Part, &[&str])]| {
+            let reads = on.reduction(&inputs(model.clone()), Prediction::Class, "other").unwrap().reads;
+            let read = |(part, columns): &(Part, &[&str])| Read::new(MODEL, RowFilter::Part(*part), columns.iter().copied());
+            assert_eq!(reads, expected.iter().map(read).collect::<Vec<_>>());
+        };
+        let all: &[&str] = &["x", "y"];
+        for model in [&model, &joint] {
+            check(ScoredOn::Validation, model, &[(Part::Validation, all), (Part::Train, &["y"])]);
         }
+        check(ScoredOn::Test, &model, &[(Part::Test, all), (Part::Train, &["y"])]);
+        // The best single modality is chosen on the validation rows.
+        check(ScoredOn::Test, &joint, &[(Part::Test, all), (Part::Train, &["y"]), (Part::Validation, all)]);
+        let inputs = inputs(model);
         let problems = ScoredOn::Test.reduction(&inputs, Prediction::Value, "other").unwrap_err();
         assert_eq!(problems[0].code.name, "evaluate.model");
     }

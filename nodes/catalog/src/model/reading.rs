@@ -29,6 +29,9 @@ pub(crate) struct Reading {
     pub(crate) present: Option<String>,
     /// What is read.
     pub(crate) content: Content,
+    /// Whether the encoder has a head of its own that learnt something.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) own_head: bool,
 }
 
 /// What is read of a row.
@@ -48,7 +51,7 @@ pub(crate) enum Content {
 impl Reading {
     /// Numbers and category codes, in every row.
     pub(crate) fn of_table(name: impl Into<String>, preparation: Preparation) -> Reading {
-        Reading { name: name.into(), present: None, content: Content::Table(preparation) }
+        Reading { name: name.into(), present: None, content: Content::Table(preparation), own_head: false }
     }
 
     /// What the encoder `name` reads by its declaration, with what the train rows add to it.
@@ -69,7 +72,7 @@ impl Reading {
             DeclaredEncoder::Image { column, shape, .. } => Content::Image { column: column.clone(), shape: *shape },
             DeclaredEncoder::Sound { column, shape, .. } => Content::Sound { column: column.clone(), shape: *shape },
         };
-        Ok(Reading { name: name.to_owned(), present: declared.present.clone(), content })
+        Ok(Reading { name: name.to_owned(), present: declared.present.clone(), content, own_head: false })
     }
 
     /// The network over this reading, built as `declared`.
@@ -205,7 +208,7 @@ mod tests {
 
     fn text(vocabulary: usize) -> Reading {
         let content = Content::Text { column: "words".into(), length: 3, vocabulary };
-        Reading { name: "message".into(), present: Some("words_present".into()), content }
+        Reading { name: "message".into(), present: Some("words_present".into()), content, own_head: false }
     }
 
     fn words(tokens: Vec<u32>) -> DataFrame {
@@ -238,7 +241,7 @@ mod tests {
     #[test]
     fn tensors_are_laid_out_row_after_row_even_in_several_pieces() {
         let content = Content::Image { column: "pixels".into(), shape: [1, 1, 2] };
-        let image = Reading { name: "photo".into(), present: None, content };
+        let image = Reading { name: "photo".into(), present: None, content, own_head: false };
         let piece = |values: Vec<f32>| {
             let pixels = tensor_column("pixels", 2, values).unwrap();
             DataFrame::new(pixels.len(), vec![pixels]).unwrap()

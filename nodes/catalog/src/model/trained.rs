@@ -110,6 +110,15 @@ impl ModelColumns {
         Ok(Some(lacking))
     }
 
+    /// How many rows lack everything the model reads.
+    ///
+    /// # Errors
+    /// As [`ModelColumns::without_evidence`].
+    pub(crate) fn count_without_evidence(&self, rows: &DataFrame) -> Result<usize, NodeError> {
+        let lacking = self.without_evidence(rows)?.unwrap_or_default();
+        Ok(lacking.into_iter().filter(|lacks| *lacks).count())
+    }
+
     /// How the columns of a linear model become numbers.
     pub(crate) fn linear(&self) -> Option<&Preparation> {
         match &self.encoders[..] {
@@ -160,17 +169,24 @@ pub(crate) enum Predicted {
     Values(Vec<f64>),
 }
 
-/// What the head of a single modality says of some rows.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct HeadPredicted {
+/// The head of a single modality over some rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Head {
     /// The encoder's node.
     pub(crate) name: String,
     /// As in `text`.
     pub(crate) modality: &'static str,
     /// How many of the rows have the modality; the others are given what is most frequent.
     pub(crate) present: usize,
-    /// What it says.
-    pub(crate) predicted: Predicted,
+}
+
+/// What a model says of some rows, and the head of each modality by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct AllPredicted {
+    /// The joint prediction.
+    pub(crate) joint: Predicted,
+    /// Each modality's; none if the model has one encoder, and none of an encoder whose head learnt nothing.
+    pub(crate) heads: Vec<(Head, Predicted)>,
 }
 
 impl TrainedModel {
@@ -243,20 +259,20 @@ impl TrainedModel {
         Ok(self.meaning(values))
     }
 
-    /// What it says of `rows`, and what the head of each of its modalities says of them by itself; no heads if the model
-    /// has one encoder. Row i of each result depends on row i only.
+    /// What it says of `rows`, and what each modality says of them by itself. Row i of each result depends on row i only.
     ///
     /// # Errors
     /// As [`TrainedModel::predict`].
-    pub(crate) fn predict_all(&self, rows: &DataFrame) -> Result<(Predicted, Vec<HeadPredicted>), NodeError> {
-        let Learner::Network(model) = &self.learner else { return Ok((self.predict(rows)?, Vec::new())) };
-        let (mut joint, mut heads) = (Vec::new(), vec![(Vec::new(), 0); self.columns.encoders.len()]);
+    pub(crate) fn predict_all(&self, rows: &DataFrame) -> Result<AllPredicted, NodeError> {
+        let Learner::Network(model) = &self.learner else {
+            return Ok(AllPredicted { joint: self.predict(rows)?, heads: Vec::new() });
+        };
+        let encoders = &self.columns.encoders;
+        let mut joint = Vec::new();
+        let mut heads: Vec<(Vec<f64>, usize)> = vec![(Vec::new(), 0); encoders.len()];
         self.in_chunks(rows, |inputs| {
             let (predictions, single) = model.predict_all(inputs).map_err(|error| refused(&error))?;
             joint.extend(self.checked(predictions)?);
-            if single.is_empty() {
-                heads.clear();
-            }
             let masks = inputs.present.iter().map(Option::as_deref);
             for (((values, present), head), mask) in heads.iter_mut().zip(single).zip(masks) {
                 values.extend(self.checked(head.predictions)?);
@@ -264,14 +280,12 @@ impl TrainedModel {
             }
             Ok(())
         })?;
-        let head = |(reading, (values, present)): (&Reading, (Vec<f64>, usize))| HeadPredicted {
-            name: reading.name.clone(),
-            modality: reading.modality(),
-            present,
-            predicted: self.meaning(values),
-        };
-        let heads = if self.columns.encoders.len() > 1 { heads } else { Vec::new() };
-        Ok((self.meaning(joint), self.columns.encoders.iter().zip(heads).map(head).collect()))
+        let own = encoders.iter().zip(heads).filter(|(encoder, _)| encoder.own_head);
+        let heads = own.map(|(encoder, (values, present))| {
+            let head = Head { name: encoder.name.clone(), modality: encoder.modality(), present };
+            (head, self.meaning(values))
+        });
+        Ok(AllPredicted { joint: self.meaning(joint), heads: heads.collect() })
     }
 
     fn in_chunks(

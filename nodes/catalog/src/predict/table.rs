@@ -22,6 +22,9 @@ use crate::scores::classification::most_probable;
 /// A model of classes writes `prediction`, the most probable class in the type of the target (of equally probable ones
 /// the first), and `confidence`, its probability. For each class in `classes` it also writes `probability_CLASS`; in a
 /// deployment every class has such a column. A model of numbers writes `prediction`, a float.
+///
+/// If each of a model's encoders can do without its input, `no_evidence` says which rows lack everything: they are given the
+/// shares of the classes, or the mean, of the train rows.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TableOptions {
@@ -48,6 +51,7 @@ impl Default for TableOptions {
 const TABLE: &str = "table";
 const MODEL: &str = "model";
 const CONFIDENCE: &str = "confidence";
+const NO_EVIDENCE: &str = "no_evidence";
 
 /// The kind `predict.table`.
 pub struct Table {
@@ -98,7 +102,7 @@ nodes:
 }
 
 fn written_names(options: &TableOptions) -> Vec<String> {
-    let mut names = vec![options.as_column.clone(), CONFIDENCE.to_owned()];
+    let mut names = vec![options.as_column.clone(), CONFIDENCE.to_owned(), NO_EVIDENCE.to_owned()];
     names.extend(options.classes.iter().map(|class| probability_column(class)));
     names
 }
@@ -113,6 +117,14 @@ pub(crate) fn probability_column(class: &str) -> String {
 /// # Errors
 /// If `classes` names classes of a model that has none.
 pub(crate) fn written_columns(options: &TableOptions, model: &ModelType) -> Result<Vec<ColumnType>, Problem> {
+    let mut columns = predicted_columns(options, model)?;
+    if model.may_lack_evidence {
+        columns.push(ColumnType::new(NO_EVIDENCE, LogicalType::Bool));
+    }
+    Ok(columns)
+}
+
+fn predicted_columns(options: &TableOptions, model: &ModelType) -> Result<Vec<ColumnType>, Problem> {
     let float = |name: String| ColumnType::new(name, LogicalType::Float);
     if model.prediction == Prediction::Value {
         return match options.classes.first() {
@@ -166,11 +178,14 @@ fn mismatches(table: &TableType, model: &ModelType, trained_on: Option<&TableTyp
     for name in &model.reads {
         let Some(column) = table.column(name) else {
             let message = format!("the model reads `{name}`, which the table does not have");
-            problems.push(
-                Problem::error(&MODEL_TABLE, at(), message)
-                    .label(format!("no column `{name}`"))
-                    .help("put the table through the same nodes as the train rows"),
-            );
+            let problem = Problem::error(&MODEL_TABLE, at(), message).label(format!("no column `{name}`"));
+            let way_out = match name.strip_suffix("_present") {
+                Some(made) if table.column(made).is_some() => {
+                    format!("`{name}` is written where the source of `{made}` may be missing: declare it `nullable`")
+                }
+                _ => "put the table through the same nodes as the train rows".to_owned(),
+            };
+            problems.push(problem.help(way_out));
             continue;
         };
         let expected = trained_on.and_then(|trained| trained.column(name));
@@ -217,12 +232,14 @@ impl Predictor {
 
     fn apply(&self, rows: &DataFrame) -> Result<DataFrame, NodeError> {
         let name = self.as_column.as_str();
-        let columns = match (self.model.predict(rows)?, self.model.classes()) {
+        let mut columns = match (self.model.predict(rows)?, self.model.classes()) {
             (Predicted::Probabilities(probabilities), Some(classes)) => {
                 self.class_columns(name, &probabilities, classes)
             }
             (Predicted::Values(values) | Predicted::Probabilities(values), _) => vec![Column::new(name.into(), values)],
         };
+        let lacking = self.model.columns().without_evidence(rows)?;
+        columns.extend(lacking.map(|lacking| Column::new(NO_EVIDENCE.into(), lacking)));
         DataFrame::new(rows.height(), columns).map_err(NodeError::failed)
     }
 
@@ -287,7 +304,10 @@ mod tests {
         let probability = ("probability_yes".to_owned(), LogicalType::Float);
         assert_eq!(written(r#"{"classes": ["yes"]}"#, model_type()), [prediction, confidence, probability]);
         let number = ModelType { prediction: Prediction::Value, ..model_type() };
-        assert_eq!(written(r#"{"as": "price"}"#, number), [("price".to_owned(), LogicalType::Float)]);
+        let price = ("price".to_owned(), LogicalType::Float);
+        assert_eq!(written(r#"{"as": "price"}"#, number.clone()), [price.clone()]);
+        let may_lack = ModelType { may_lack_evidence: true, ..number };
+        assert_eq!(written(r#"{"as": "price"}"#, may_lack), [price, ("no_evidence".to_owned(), LogicalType::Bool)]);
     }
 
     #[test]
@@ -302,9 +322,21 @@ mod tests {
     }
 
     #[test]
+    fn a_table_whose_media_are_never_missing_is_told_to_say_that_they_may_be() {
+        let mut given = table();
+        given.columns.push(ColumnType::new("words", LogicalType::Tokens(engine_core::Size::Known(4))));
+        let mut model = model_type();
+        model.reads.push("words_present".to_owned());
+        let problems = infer("{}", given, model).unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].help[0].contains("declare it `nullable`"), "{problems:?}");
+    }
+
+    #[test]
     fn columns_that_would_collide_are_refused() {
         let code = |options: &str| infer(options, table(), model_type()).unwrap_err()[0].code.name;
         assert_eq!(code(r#"{"as": "confidence"}"#), "option.invalid");
+        assert_eq!(code(r#"{"as": "no_evidence"}"#), "option.invalid");
         assert_eq!(code(r#"{"classes": ["yes", "yes"]}"#), "option.invalid");
     }
 

@@ -535,7 +535,8 @@ impl Multimodal {
         };
         let (mut readings, mut encoders) = (Vec::new(), Vec::new());
         for (name, declaration) in declared {
-            let reading = Reading::learn(name, declaration, &train.rows)?;
+            let mut reading = Reading::learn(name, declaration, &train.rows)?;
+            reading.own_head = declared.len() > 1 && self.training.loss_weights.modality(name) > 0.0;
             let encoder = reading.config(declaration).ok_or_else(|| {
                 NodeError::Failed(format!("the encoder `{name}` reads something else than it was declared to"))
             })?;
@@ -566,8 +567,7 @@ impl Multimodal {
 
 /// How many train rows lack everything the model reads; warns of them.
 fn without_evidence(columns: &ModelColumns, train: &DataFrame, context: &Context) -> Result<usize, NodeError> {
-    let lacking = columns.without_evidence(train)?.unwrap_or_default();
-    let count = lacking.iter().filter(|lacks| **lacks).count();
+    let count = columns.count_without_evidence(train)?;
     if count > 0 {
         let of = train.height();
         context.progress.warning(&format!("{count} of {of} train rows lack every modality and teach nothing"));

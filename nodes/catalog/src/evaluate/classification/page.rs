@@ -2,8 +2,8 @@
 
 use engine_table::report::{Axis, Cell, LinesSection, Mark, MatrixSection, ReportPage, Section, Series, TableSection};
 
-use super::super::sections::{self, Compared};
-use super::Scored;
+use super::super::sections;
+use super::{Scored, Scores};
 use crate::scores::classification::{ClassScores, class_scores, summary};
 use crate::scores::curves::{calibration, precision_recall, roc};
 
@@ -17,17 +17,18 @@ const MOST_WITH_CURVES: usize = 8;
 const MOST_ERRORS: usize = 30;
 
 /// The page.
-pub(super) fn page(scored: &Scored, scores: &[Compared]) -> ReportPage {
+pub(super) fn page(scored: &Scored, scores: &Scores) -> ReportPage {
     let mut page = ReportPage::new(format!("classification of {}", scored.target));
     sections::texts(&mut page, notes(scored), scored.warnings());
     page.sections.push(sections::table(
-        scores,
+        &scores.compared,
         &format!(
             "In brackets the 95 % interval from resampled {} rows. A difference whose interval holds 0 may be chance. For \
              log loss and Brier score lower is better.",
             scored.part
         ),
     ));
+    page.sections.extend(scores.modalities.iter().flat_map(|modalities| modalities.sections(&scores.compared)));
     let confusion = scored.model.confusion(None);
     page.sections.push(Section::Table(per_class(scored, &class_scores(&confusion))));
     page.sections.push(if scored.names.len() <= MOST_IN_MATRIX {
@@ -53,6 +54,7 @@ fn notes(scored: &Scored) -> Vec<String> {
     if let Some(positive) = scored.positive {
         notes.push(format!("The positive class is `{}`.", scored.names[positive as usize]));
     }
+    notes.extend(sections::without_evidence(scored.without_evidence, scored.part));
     notes
 }
 

@@ -7,6 +7,7 @@ use polars::prelude::df;
 use super::*;
 use crate::model::preparation::{Preparation, Standardise};
 use crate::model::reading::Reading;
+use crate::model::trained::tests::frame;
 use crate::model::trained::{Learner, ModelColumns, design};
 use engine_table::ColumnType;
 
@@ -50,7 +51,7 @@ fn a_class_never_seen_is_named_and_counts_as_an_error() {
     let warnings = scored.warnings();
     assert!(warnings[0].starts_with("1 test rows have no `y`"), "{warnings:?}");
     assert!(warnings[1].starts_with("the class `maybe` is in 1 test rows and in no train row"), "{warnings:?}");
-    let scores = metrics(&scored.scores(200, Seed::new(1), &Context::quiet()).unwrap());
+    let scores = scored.scores(200, Seed::new(1), &Context::quiet()).unwrap().metrics();
     // Four of five rows are right; the baseline says `no` for all and is right twice.
     assert_eq!(scores["accuracy"].value, 0.8);
     assert_eq!(scores["baseline.accuracy"].value, 0.4);
@@ -63,7 +64,7 @@ fn a_class_never_seen_is_named_and_counts_as_an_error() {
 
 #[test]
 fn every_score_lies_in_its_interval_and_equal_seeds_give_equal_intervals() {
-    let scores = |seed| scored().scores(300, Seed::new(seed), &Context::quiet()).unwrap();
+    let scores = |seed| scored().scores(300, Seed::new(seed), &Context::quiet()).unwrap().compared;
     for score in scores(1) {
         let (low, high) = (score.model.low.unwrap(), score.model.high.unwrap());
         assert!(low <= score.model.value && score.model.value <= high, "{score:?}");
@@ -109,6 +110,49 @@ fn the_page_and_the_warnings_say_which_rows_were_scored() {
         assert!(text.contains(&format!("5 {part} rows, 3 classes")) && !text.contains(other), "{text}");
         assert!(scored.warnings().iter().all(|warning| warning.contains(&format!("{part} rows"))));
     }
+}
+
+/// A model of two modalities, of which `person` says much and `loan` nothing.
+fn joint(choice: Option<DataFrame>) -> Scored {
+    let model = crate::model::trained::tests::multimodal(3);
+    let to_score = ToScore { choice, ..ToScore::new(&frame(150).slice(120, 30), "default", Part::Test).unwrap() };
+    Scored::new(&model, &frame(120), &to_score, None).unwrap()
+}
+
+#[test]
+fn each_modality_of_a_joint_model_is_scored_by_its_own_head() {
+    let scored = joint(Some(frame(180).slice(150, 30)));
+    let scores = scored.scores(200, Seed::new(1), &Context::quiet()).unwrap();
+    let metrics = scores.metrics();
+    // Whoever does not know person and job has but the commoner class to go by.
+    let rows = frame(150).slice(120, 30);
+    let truth = rows.column("default").unwrap().str().unwrap();
+    let common = truth.iter().filter(|cell| *cell == Some("yes")).count() as f64 / 30.0;
+    assert_eq!(metrics["modality.loan.accuracy"].value, common);
+    assert!(metrics["modality.person.accuracy"].value > common);
+    assert_eq!(metrics["best_modality.accuracy"], metrics["modality.person.accuracy"]);
+    let difference = metrics["accuracy"].value - metrics["modality.person.accuracy"].value;
+    assert!((metrics["best_modality_difference.accuracy"].value - difference).abs() < 1e-12);
+    let interval = metrics["best_modality_difference.log_loss"];
+    assert!(interval.low.unwrap() <= interval.value && interval.value <= interval.high.unwrap());
+    assert!(metrics.contains_key("modality.person.f1_macro") && !metrics.contains_key("modality.person.brier"));
+
+    let text = serde_json::to_string(&page::page(&scored, &scores)).unwrap();
+    assert!(text.contains("scored best on the validation rows") && text.contains("best single modality"), "{text}");
+    let scored = joint(None);
+    let scores = scored.scores(100, Seed::new(1), &Context::quiet()).unwrap();
+    let text = serde_json::to_string(&page::page(&scored, &scores)).unwrap();
+    assert!(text.contains("on the test rows themselves, which favours it"), "{text}");
+}
+
+#[test]
+fn the_best_modality_is_chosen_without_a_look_at_the_scored_rows() {
+    // Validation rows of one class only, the one that `loan` always names: there `loan` is right in every row.
+    let mut choice = frame(180).slice(150, 30);
+    choice.with_column(polars::prelude::Column::new("default".into(), vec!["yes"; 30])).unwrap();
+    let scores = joint(Some(choice)).scores(100, Seed::new(1), &Context::quiet()).unwrap().metrics();
+    assert_eq!(scores["best_modality.accuracy"], scores["modality.loan.accuracy"]);
+    assert!(scores["modality.person.accuracy"].value > scores["modality.loan.accuracy"].value);
 }
 
 #[test]
