@@ -217,6 +217,9 @@ pub enum Command {
         /// Largest request body, in MiB.
         #[arg(long, default_value_t = 16)]
         max_body_mib: usize,
+        /// Largest image or sound in a request, in MiB.
+        #[arg(long, default_value_t = 8)]
+        max_media_mib: usize,
         /// Longest time for a request, in seconds.
         #[arg(long, default_value_t = 30)]
         timeout: u64,

@@ -1,6 +1,6 @@
 //! What the server needs of a deployment.
 
-use engine_table::deployment::Runner;
+use engine_table::deployment::{Lent, Runner};
 use engine_table::{ColumnType, NodeError};
 use polars::prelude::DataFrame;
 
@@ -11,6 +11,9 @@ pub trait Predictor: Send + Sync + 'static {
 
     /// The columns a client is given.
     fn response(&self) -> &[ColumnType];
+
+    /// Keeps an image or sound of a request until what is given back is dropped; its cell is the digest of that.
+    fn lend(&self, bytes: Vec<u8>) -> Lent;
 
     /// The response columns of `rows`: same height, same order; row i depends on row i only.
     ///
@@ -28,6 +31,10 @@ impl Predictor for Runner {
 
     fn response(&self) -> &[ColumnType] {
         Runner::response(self)
+    }
+
+    fn lend(&self, bytes: Vec<u8>) -> Lent {
+        Runner::lend(self, bytes)
     }
 
     fn predict(&self, rows: &DataFrame) -> Result<DataFrame, NodeError> {

@@ -2,11 +2,14 @@
 //!
 //! Promises: every problem of a body is found, in order of rows; a number that its column cannot hold exactly as meant
 //! is refused, never rounded into another meaning; row order stays. Floats that JSON does not have (infinite, not a
-//! number) are answered as null.
+//! number) are answered as null. Images and sounds come as base64 and are kept as long as the rows are.
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use engine_core::{LogicalType, Size, nearest};
+use engine_table::deployment::Lent;
 use engine_table::{ColumnType, NodeError, empty_tensor_column, tensor_column, token_column};
 use polars::prelude::{
     AnyValue, BooleanChunked, Column, DataFrame, DataType, Float64Chunked, Int64Chunked, IntoColumn, IntoSeries,
@@ -27,27 +30,47 @@ const FOUND_LENGTH: usize = 40;
 pub(crate) struct RequestColumns {
     columns: Vec<ColumnType>,
     places: BTreeMap<String, usize>,
+    max_media_bytes: usize,
 }
 
+/// The rows of a request.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    pub frame: DataFrame,
+    /// The images and sounds its cells name; to be kept until the rows are predicted.
+    pub media: Vec<Lent>,
+}
+
+/// Where images and sounds of a request are kept.
+pub(crate) type Lend<'a> = &'a dyn Fn(Vec<u8>) -> Lent;
+
 impl RequestColumns {
-    /// The columns; the name of the first one that JSON cannot carry, if there is one.
-    pub fn new(columns: &[ColumnType]) -> Result<RequestColumns, ColumnType> {
+    /// The columns, whose images and sounds may have `max_media_bytes` each; the first column that JSON cannot carry, if
+    /// there is one.
+    pub fn new(columns: &[ColumnType], max_media_bytes: usize) -> Result<RequestColumns, ColumnType> {
         if let Some(column) = columns.iter().find(|column| Builder::new(&column.logical, 0).is_none()) {
             return Err(column.clone());
         }
         let places = columns.iter().enumerate().map(|(place, column)| (column.name.clone(), place)).collect();
-        Ok(RequestColumns { columns: columns.to_vec(), places })
+        Ok(RequestColumns { columns: columns.to_vec(), places, max_media_bytes })
     }
 
-    /// The frame of `rows`.
-    pub fn frame(&self, rows: Vec<RawRow>) -> Result<DataFrame, Fault> {
+    /// The frame of `rows`; `lend` keeps their images and sounds.
+    pub fn frame(&self, rows: Vec<RawRow>, lend: Lend<'_>) -> Result<Rows, Fault> {
+        let mut media = Vec::new();
+        let mut keep = |bytes: Vec<u8>| {
+            let lent = lend(bytes);
+            let cell = lent.digest().to_string();
+            media.push(lent);
+            cell
+        };
         let height = rows.len();
         let new = |column: &ColumnType| Builder::new(&column.logical, height).expect("`new` checked every column");
         let mut builders: Vec<Builder> = self.columns.iter().map(new).collect();
         let mut problems = RowProblems::default();
         for (row, raw) in rows.into_iter().enumerate() {
             match raw {
-                RawRow::Cells(cells) => self.row(row, cells, &mut builders, &mut problems),
+                RawRow::Cells(cells) => self.row(row, cells, &mut keep, &mut builders, &mut problems),
                 RawRow::NoObject(found) => problems.add(RowProblem {
                     code: "row.shape",
                     message: format!("row {row} is {found}, but a row is an object from column to value"),
@@ -64,10 +87,17 @@ impl RequestColumns {
         let named = builders.into_iter().zip(&self.columns);
         let columns: Result<Vec<Column>, NodeError> =
             named.map(|(builder, column)| builder.finish(&column.name, height)).collect();
-        Ok(DataFrame::new(height, columns?).map_err(NodeError::failed)?)
+        Ok(Rows { frame: DataFrame::new(height, columns?).map_err(NodeError::failed)?, media })
     }
 
-    fn row(&self, row: usize, cells: Vec<(String, Value)>, builders: &mut [Builder], problems: &mut RowProblems) {
+    fn row(
+        &self,
+        row: usize,
+        cells: Vec<(String, Value)>,
+        keep: &mut dyn FnMut(Vec<u8>) -> String,
+        builders: &mut [Builder],
+        problems: &mut RowProblems,
+    ) {
         let mut values: Vec<Option<Value>> = vec![None; self.columns.len()];
         for (name, value) in cells {
             let Some(&place) = self.places.get(&name) else {
@@ -88,10 +118,10 @@ impl RequestColumns {
             let problem = match value {
                 None | Some(Value::Null) if column.nullable && builder.push_null() => continue,
                 None => ("column.missing", format!("row {row} has no `{}`", column.name), None),
-                Some(value) => match builder.push(&value) {
+                Some(value) => match self.push(builder, &value, keep) {
                     Ok(()) => continue,
                     Err(wrong) => {
-                        let (code, what) = wrong.words();
+                        let (code, what) = wrong.words(self.max_media_bytes);
                         let found = shown(&value);
                         let message = format!("`{}` in row {row} {what}: {found}", column.name);
                         (if value.is_null() { "column.null" } else { code }, message, Some(found))
@@ -110,6 +140,21 @@ impl RequestColumns {
         }
     }
 
+    fn push(&self, builder: &mut Builder, value: &Value, keep: &mut dyn FnMut(Vec<u8>) -> String) -> Result<(), Wrong> {
+        let Builder::Media(cells) = builder else { return builder.push(value) };
+        let text = value.as_str().ok_or(Wrong::Type)?;
+        // Four signs stand for three bytes; what is too large is not decoded.
+        if text.len() / 4 > self.max_media_bytes / 3 + 1 {
+            return Err(Wrong::TooLarge);
+        }
+        let bytes = STANDARD.decode(text).map_err(|_| Wrong::Base64)?;
+        if bytes.len() > self.max_media_bytes {
+            return Err(Wrong::TooLarge);
+        }
+        cells.push(Some(keep(bytes)));
+        Ok(())
+    }
+
     fn unknown(&self, row: usize, name: String) -> RowProblem {
         let near = nearest(&name, self.columns.iter().map(|column| column.name.as_str()));
         let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
@@ -124,6 +169,10 @@ impl RequestColumns {
 }
 
 fn expected(column: &ColumnType) -> String {
+    if matches!(column.logical, LogicalType::Image | LogicalType::Audio) {
+        let or_null = if column.nullable { " or null" } else { "" };
+        return format!("{} as base64{or_null}", column.logical);
+    }
     if column.nullable { format!("{} or null", column.logical) } else { column.logical.to_string() }
 }
 
@@ -148,16 +197,23 @@ enum Wrong {
     Range,
     Instant,
     Shape,
+    Base64,
+    TooLarge,
 }
 
 impl Wrong {
-    fn words(&self) -> (&'static str, &'static str) {
-        match self {
+    fn words(&self, max_media_bytes: usize) -> (&'static str, String) {
+        let (code, what) = match self {
             Wrong::Type => ("column.type", "has the wrong type"),
             Wrong::Range => ("column.range", "is out of range"),
             Wrong::Instant => ("column.datetime", "is no ISO 8601 date and time without an offset"),
             Wrong::Shape => ("column.shape", "has the wrong shape"),
-        }
+            Wrong::Base64 => ("column.base64", "is no base64 text (RFC 4648, padded, without line breaks)"),
+            Wrong::TooLarge => {
+                return ("column.too_large", format!("has more than the {max_media_bytes} bytes that are allowed"));
+            }
+        };
+        (code, what.to_owned())
     }
 }
 
@@ -168,12 +224,20 @@ enum Builder {
     Float(Vec<Option<f64>>),
     Text(Vec<Option<String>>),
     Datetime(Vec<Option<i64>>),
-    Tokens { width: usize, values: Vec<u32> },
-    Tensor { shape: Vec<usize>, values: Vec<f32> },
+    /// Digests of what is kept elsewhere.
+    Media(Vec<Option<String>>),
+    Tokens {
+        width: usize,
+        values: Vec<u32>,
+    },
+    Tensor {
+        shape: Vec<usize>,
+        values: Vec<f32>,
+    },
 }
 
 impl Builder {
-    /// `None` for types that JSON does not carry (yet): images, sounds, lists, sizes that are not known.
+    /// `None` for types that JSON does not carry (yet): lists, sizes that are not known.
     fn new(logical: &LogicalType, rows: usize) -> Option<Builder> {
         let known = |size: &Size| match size {
             Size::Known(size) => usize::try_from(*size).ok(),
@@ -190,7 +254,8 @@ impl Builder {
                 let shape: Vec<usize> = shape.iter().map(known).collect::<Option<_>>()?;
                 Builder::Tensor { shape, values: Vec::new() }
             }
-            LogicalType::Image | LogicalType::Audio | LogicalType::List(_) => return None,
+            LogicalType::Image | LogicalType::Audio => Builder::Media(Vec::with_capacity(rows)),
+            LogicalType::List(_) => return None,
         })
     }
 
@@ -200,7 +265,7 @@ impl Builder {
             Builder::Bool(values) => values.push(None),
             Builder::Int(values) | Builder::Datetime(values) => values.push(None),
             Builder::Float(values) => values.push(None),
-            Builder::Text(values) => values.push(None),
+            Builder::Text(values) | Builder::Media(values) => values.push(None),
             Builder::Tokens { .. } | Builder::Tensor { .. } => return false,
         }
         true
@@ -211,7 +276,9 @@ impl Builder {
             Builder::Bool(values) => values.push(Some(value.as_bool().ok_or(Wrong::Type)?)),
             Builder::Int(values) => values.push(Some(whole(value)?)),
             Builder::Float(values) => values.push(Some(value.as_f64().ok_or(Wrong::Type)?)),
-            Builder::Text(values) => values.push(Some(value.as_str().ok_or(Wrong::Type)?.to_owned())),
+            Builder::Text(values) | Builder::Media(values) => {
+                values.push(Some(value.as_str().ok_or(Wrong::Type)?.to_owned()));
+            }
             Builder::Datetime(values) => {
                 let text = value.as_str().ok_or(Wrong::Type)?;
                 values.push(Some(instant::parse(text).ok_or(Wrong::Instant)?));
@@ -238,7 +305,9 @@ impl Builder {
             Builder::Bool(values) => BooleanChunked::from_slice_options(name.into(), &values).into_series(),
             Builder::Int(values) => Int64Chunked::from_slice_options(name.into(), &values).into_series(),
             Builder::Float(values) => Float64Chunked::from_slice_options(name.into(), &values).into_series(),
-            Builder::Text(values) => StringChunked::from_slice_options(name.into(), &values).into_series(),
+            Builder::Text(values) | Builder::Media(values) => {
+                StringChunked::from_slice_options(name.into(), &values).into_series()
+            }
             Builder::Datetime(values) => {
                 let micros = Int64Chunked::from_slice_options(name.into(), &values).into_series();
                 micros.cast(&DataType::Datetime(TimeUnit::Microseconds, None)).map_err(NodeError::failed)?
@@ -344,22 +413,32 @@ fn float_json(float: f64) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use engine_core::Digest;
+    use engine_table::Blobs;
+    use engine_table::deployment::Media;
+
     use super::*;
     use crate::body::parse;
 
     fn columns() -> RequestColumns {
-        RequestColumns::new(&[
-            ColumnType::new("tenure", LogicalType::Float),
-            ColumnType::new("visits", LogicalType::Int).with_nullable(true),
-            ColumnType::new("plan", LogicalType::Category).with_nullable(true),
-            ColumnType::new("since", LogicalType::Datetime).with_nullable(true),
-            ColumnType::new("active", LogicalType::Bool).with_nullable(true),
-        ])
+        RequestColumns::new(
+            &[
+                ColumnType::new("tenure", LogicalType::Float),
+                ColumnType::new("visits", LogicalType::Int).with_nullable(true),
+                ColumnType::new("plan", LogicalType::Category).with_nullable(true),
+                ColumnType::new("since", LogicalType::Datetime).with_nullable(true),
+                ColumnType::new("active", LogicalType::Bool).with_nullable(true),
+            ],
+            1000,
+        )
         .unwrap()
     }
 
     fn frame(body: &str) -> Result<DataFrame, Fault> {
-        columns().frame(parse(body.as_bytes(), 100)?)
+        let media = Arc::new(Media::default());
+        Ok(columns().frame(parse(body.as_bytes(), 100)?, &|bytes| media.lend(bytes.into()))?.frame)
     }
 
     fn problems(body: &str) -> Vec<String> {
@@ -415,8 +494,12 @@ mod tests {
     #[test]
     fn tensors_are_nested_or_flat() {
         let shape = LogicalType::Tensor(vec![Size::Known(2), Size::Known(2)]);
-        let columns = RequestColumns::new(&[ColumnType::new("crop", shape)]).unwrap();
-        let frame = |body: &str| columns.frame(parse(body.as_bytes(), 10).unwrap());
+        let columns = RequestColumns::new(&[ColumnType::new("crop", shape)], 0).unwrap();
+        let media = Arc::new(Media::default());
+        let frame = |body: &str| {
+            let rows = columns.frame(parse(body.as_bytes(), 10).unwrap(), &|bytes| media.lend(bytes.into()))?;
+            Ok::<_, Fault>(rows.frame)
+        };
         let nested = frame(r#"[{"crop": [[1, 2], [3, 0.1]]}]"#).unwrap();
         assert!(nested.equals(&frame(r#"[{"crop": [1, 2, 3, 0.1]}]"#).unwrap()));
         assert_eq!(predictions(&nested).unwrap(), br#"{"predictions":[{"crop":[1.0,2.0,3.0,0.1]}]}"#);
@@ -428,8 +511,44 @@ mod tests {
 
     #[test]
     fn what_json_cannot_carry_is_named_before_anything_is_served() {
-        let image = ColumnType::new("photo", LogicalType::Image);
-        assert_eq!(RequestColumns::new(std::slice::from_ref(&image)).unwrap_err(), image);
+        let list = ColumnType::new("words", LogicalType::List(Box::new(LogicalType::Text)));
+        assert_eq!(RequestColumns::new(std::slice::from_ref(&list), 0).unwrap_err(), list);
+    }
+
+    #[test]
+    fn images_and_sounds_come_as_base64_and_go_with_their_rows() {
+        let columns = [
+            ColumnType::new("photo", LogicalType::Image),
+            ColumnType::new("voice", LogicalType::Audio).with_nullable(true),
+        ];
+        let columns = RequestColumns::new(&columns, 6).unwrap();
+        let media = Arc::new(Media::default());
+        let rows = |body: &str| columns.frame(parse(body.as_bytes(), 10).unwrap(), &|bytes| media.lend(bytes.into()));
+        // "hello" and "", and the same picture in two rows.
+        let sent = rows(r#"[{"photo": "aGVsbG8=", "voice": ""}, {"photo": "aGVsbG8="}]"#).unwrap();
+        let cells: Vec<_> = sent.frame.column("photo").unwrap().str().unwrap().iter().flatten().collect();
+        let digest = Digest::of(b"hello");
+        assert_eq!(cells, [digest.to_string(), digest.to_string()]);
+        assert_eq!(&*media.read(&digest).unwrap(), b"hello");
+        assert_eq!(sent.frame.column("voice").unwrap().null_count(), 1);
+        drop(sent);
+        assert!(media.read(&digest).is_err(), "gone with the request");
+        let Err(Fault::Rows(problems)) = rows(
+            r#"[{"photo": "no base64"}, {"photo": "aGVsbG8"}, {"photo": "aGVsbG8hISE="}, {"photo": 3}, {"photo": null}]"#,
+        ) else {
+            panic!("all rows are wrong")
+        };
+        let told: Vec<_> = problems.told.iter().map(|problem| (problem.code, problem.row.unwrap())).collect();
+        let expected = [
+            ("column.base64", 0),
+            ("column.base64", 1),
+            ("column.too_large", 2),
+            ("column.type", 3),
+            ("column.null", 4),
+        ];
+        assert_eq!(told, expected);
+        assert!(problems.told[2].message.contains("more than the 6 bytes"), "{}", problems.told[2].message);
+        assert_eq!(problems.told[0].expected.as_deref(), Some("image as base64"));
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct ServeOptions {
     pub queue: usize,
     /// Bytes of a body.
     pub max_body_bytes: usize,
+    /// Bytes of an image or sound.
+    pub max_media_bytes: usize,
     /// Rows of a request.
     pub max_rows: usize,
     /// From a request's head to its answer.
@@ -46,7 +48,7 @@ pub struct ServeOptions {
 }
 
 impl ServeOptions {
-    /// 16 MiB, 10,000 rows, 30 s, 64 waiting, 10 s to drain, on `address` with `workers` threads.
+    /// 16 MiB, 8 MiB for an image or sound, 10,000 rows, 30 s, 64 waiting, 10 s to drain, on `address` with `workers` threads.
     pub fn new(name: impl Into<String>, address: SocketAddr, workers: usize) -> ServeOptions {
         ServeOptions {
             name: name.into(),
@@ -54,6 +56,7 @@ impl ServeOptions {
             workers,
             queue: 64,
             max_body_bytes: 16 << 20,
+            max_media_bytes: 8 << 20,
             max_rows: 10_000,
             timeout: Duration::from_secs(30),
             drain: Duration::from_secs(10),
@@ -106,16 +109,17 @@ pub fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
     listening: impl FnOnce(SocketAddr),
 ) -> Result<(), ServeError> {
-    let request = RequestColumns::new(predictor.request())
+    let request = RequestColumns::new(predictor.request(), options.max_media_bytes)
         .map_err(|column| ServeError::Column { column: column.name, logical: column.logical })?;
     let schemas = schemas(predictor.request(), predictor.response(), options.max_rows);
     let max_rows = options.max_rows;
     let work: Arc<Work> = Arc::new(move |body| {
-        let rows = request.frame(parse(body, max_rows)?)?;
-        let predicted = predictor.predict(&rows)?;
-        assert_eq!(predicted.height(), rows.height(), "a prediction for each row");
+        let rows = request.frame(parse(body, max_rows)?, &|bytes| predictor.lend(bytes))?;
+        let predicted = predictor.predict(&rows.frame)?;
+        drop(rows.media);
+        assert_eq!(predicted.height(), rows.frame.height(), "a prediction for each row");
         let body = predictions(&predicted).expect("JSON values can be written");
-        Ok(Answer { body, rows: rows.height() })
+        Ok(Answer { body, rows: rows.frame.height() })
     });
     let app = Arc::new(App {
         name: options.name.clone(),

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use engine_core::LogicalType;
+use engine_table::deployment::{Lent, Media};
 use engine_table::{ColumnType, NodeError};
 use polars::prelude::{Column, DataFrame};
 use serde_json::{Value, json};
@@ -21,9 +22,14 @@ struct Doubler {
     response: Vec<ColumnType>,
     entered: Mutex<Sender<()>>,
     gate: Mutex<Receiver<()>>,
+    media: Arc<Media>,
 }
 
 impl Predictor for Doubler {
+    fn lend(&self, bytes: Vec<u8>) -> Lent {
+        self.media.lend(bytes.into())
+    }
+
     fn request(&self) -> &[ColumnType] {
         &self.request
     }
@@ -74,6 +80,7 @@ impl Server {
             response: vec![ColumnType::new("doubled", LogicalType::Float)],
             entered: Mutex::new(entered),
             gate: Mutex::new(is_open),
+            media: Arc::default(),
         });
         let (stop, stopped) = oneshot::channel::<()>();
         let (listening, address) = channel();
@@ -403,6 +410,7 @@ fn an_address_in_use_is_named_with_the_way_out() {
         response: Vec::new(),
         entered: Mutex::new(channel().0),
         gate: Mutex::new(channel().1),
+        media: Arc::default(),
     });
     let options = ServeOptions::new("doubler", server.address, 1);
     let error = serve(predictor, &options, std::future::pending(), |_| {}).unwrap_err().to_string();

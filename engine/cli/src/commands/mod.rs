@@ -39,8 +39,8 @@ pub fn run(command: Command, registry: Registry) -> Result<u8, Failure> {
         }
         Command::Get { output, out, store, run } => tables::get(&output, &out, &store, run.as_deref(), &registry),
         Command::Predict { bundle, input, out } => serve::predict(&bundle, &input, &out, &registry),
-        Command::Serve { bundle, host, port, max_rows, max_body_mib, timeout, threads } => {
-            let limits = serve::Limits { max_rows, max_body_mib, timeout, threads };
+        Command::Serve { bundle, host, port, max_rows, max_body_mib, max_media_mib, timeout, threads } => {
+            let limits = serve::Limits { max_rows, max_body_mib, max_media_mib, timeout, threads };
             serve::serve(&bundle, (host, port).into(), limits, &registry)
         }
         Command::Render { pipeline } => pipeline::render(&pipeline, &registry),

@@ -5,15 +5,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine_core::LogicalType;
 use engine_serve::{ServeOptions, stop_signal};
-use engine_table::deployment::{Deployment, Runner};
-use engine_table::{ColumnType, Context, Node, Peek, Registry, concatenated, empty_frame, solo};
-use polars::prelude::DataFrame;
+use engine_table::deployment::{Deployment, Lent, Runner};
+use engine_table::{ColumnType, Context, NamedFile, Node, Peek, Registry, concatenated, empty_frame, solo};
+use polars::prelude::{Column, DataFrame};
 use serde_json::json;
 
 use super::say;
 use super::tables::write_frame;
 use crate::{Failure, SUCCESS, machine};
+
+/// So many rows that name images or sounds are predicted at a time: these are held in memory.
+const MEDIA_ROWS: usize = 64;
+
+/// So many files that are not there are named.
+const FILES_TOLD: usize = 10;
 
 /// The limits of a server.
 pub struct Limits {
@@ -21,6 +28,8 @@ pub struct Limits {
     pub max_rows: usize,
     /// Largest body, in MiB.
     pub max_body_mib: usize,
+    /// Largest image or sound, in MiB.
+    pub max_media_mib: usize,
     /// Longest time for a request, in seconds.
     pub timeout: u64,
     /// Threads that predict; nothing is all cores.
@@ -35,7 +44,8 @@ pub fn predict(bundle: &Path, input: &Path, out: &Path, registry: &Registry) -> 
         let work = scope.spawn(|| {
             solo();
             let rows = read_rows(input, runner.request(), registry)?;
-            runner.predict(&rows).map_err(Failure::message)
+            let folder = input.parent().unwrap_or(Path::new(""));
+            predict_rows(&runner, &rows, folder)
         });
         work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
@@ -46,6 +56,83 @@ pub fn predict(bundle: &Path, input: &Path, out: &Path, registry: &Registry) -> 
     Ok(SUCCESS)
 }
 
+/// The predictions for `rows`, whose images and sounds are named by paths below `folder`.
+fn predict_rows(runner: &Runner, rows: &DataFrame, folder: &Path) -> Result<DataFrame, Failure> {
+    let is_media = |column: &&ColumnType| matches!(column.logical, LogicalType::Image | LogicalType::Audio);
+    let media: Vec<&str> = runner.request().iter().filter(is_media).map(|column| column.name.as_str()).collect();
+    if media.is_empty() || rows.height() == 0 {
+        return runner.predict(rows).map_err(Failure::message);
+    }
+    let files = media.iter().map(|name| named_files(rows, name, folder)).collect::<Result<Vec<_>, Failure>>()?;
+    check_files(&media, &files)?;
+    let mut parts = Vec::new();
+    // What is predicted does not depend on the rows beside it, and so many rows at a time bound the memory.
+    for from in (0..rows.height()).step_by(MEDIA_ROWS) {
+        let mut part = rows.slice(from as i64, MEDIA_ROWS);
+        let until = from + part.height();
+        let mut lent: Vec<Lent> = Vec::new();
+        for (name, files) in media.iter().zip(&files) {
+            let mut cells: Vec<Option<String>> = Vec::with_capacity(part.height());
+            for file in &files[from..until] {
+                let Some(file) = file else {
+                    cells.push(None);
+                    continue;
+                };
+                let bytes = std::fs::read(&file.path)
+                    .map_err(|error| Failure::message(format!("cannot read `{}`: {error}", file.path.display())))?;
+                let kept = runner.lend(bytes);
+                cells.push(Some(kept.digest().to_string()));
+                lent.push(kept);
+            }
+            part.with_column(Column::new((*name).into(), cells)).map_err(Failure::message)?;
+        }
+        let predicted = runner.predict(&part).map_err(|error| {
+            Failure::message(format!("{error} (among rows {from} to {} of the file, counted from 0)", until - 1))
+        })?;
+        drop(lent);
+        parts.push(predicted);
+    }
+    concatenated(parts).map_err(Failure::message)
+}
+
+/// The files that the cells of a column name.
+fn named_files(rows: &DataFrame, column: &str, folder: &Path) -> Result<Vec<Option<NamedFile>>, Failure> {
+    let cells = rows.column(column).and_then(|cells| cells.str()).map_err(Failure::message)?;
+    let named = cells.iter().enumerate().map(|(row, name)| {
+        let Some(name) = name else { return Ok(None) };
+        NamedFile::below(folder, name).map(Some).map_err(|wrong| {
+            Failure::message(format!(
+                "column `{column}`, row {row}: the name `{name}` {wrong}; names start from the folder of the input file"
+            ))
+        })
+    });
+    named.collect()
+}
+
+/// Names all files that are not there, before anything is predicted.
+fn check_files(columns: &[&str], files: &[Vec<Option<NamedFile>>]) -> Result<(), Failure> {
+    let mut absent = Vec::new();
+    for (column, files) in columns.iter().zip(files) {
+        let is_absent = |file: &NamedFile| !file.path.is_file();
+        for (row, file) in files.iter().enumerate() {
+            if let Some(file) = file.as_ref().filter(|file| is_absent(file)) {
+                absent.push(format!("`{}` (column `{column}`, row {row})", file.name));
+            }
+        }
+    }
+    if absent.is_empty() {
+        return Ok(());
+    }
+    let told = &absent[..absent.len().min(FILES_TOLD)];
+    let more =
+        if absent.len() > told.len() { format!(" and {} more", absent.len() - told.len()) } else { String::new() };
+    Err(Failure::message(format!(
+        "{} files are not there: {}{more}; names start from the folder of the input file",
+        absent.len(),
+        told.join(", ")
+    )))
+}
+
 /// Serves a bundle until Ctrl-C or SIGTERM.
 pub fn serve(bundle: &Path, address: SocketAddr, limits: Limits, registry: &Registry) -> Result<u8, Failure> {
     let runner = open(bundle, registry)?;
@@ -54,6 +141,7 @@ pub fn serve(bundle: &Path, address: SocketAddr, limits: Limits, registry: &Regi
     let mut options = ServeOptions::new(name, address, threads);
     options.max_rows = limits.max_rows;
     options.max_body_bytes = limits.max_body_mib << 20;
+    options.max_media_bytes = limits.max_media_mib << 20;
     options.timeout = Duration::from_secs(limits.timeout);
     let listening = |address: SocketAddr| {
         say(&format!(
@@ -72,6 +160,14 @@ fn open(bundle: &Path, registry: &Registry) -> Result<Runner, Failure> {
     Runner::new(&deployment, registry).map_err(|error| Failure::message(format!("`{name}`: {error}")))
 }
 
+/// What a cell of a file is read as: the path of an image or sound is a text.
+fn cell_type(logical: &LogicalType) -> &LogicalType {
+    match logical {
+        LogicalType::Image | LogicalType::Audio => &LogicalType::Text,
+        other => other,
+    }
+}
+
 /// The request columns of a file, read by the kind that reads such files in a pipeline.
 fn read_rows(input: &Path, request: &[ColumnType], registry: &Registry) -> Result<DataFrame, Failure> {
     let ending = input.extension().and_then(|ending| ending.to_str()).unwrap_or("");
@@ -81,7 +177,7 @@ fn read_rows(input: &Path, request: &[ColumnType], registry: &Registry) -> Resul
     let path = std::path::absolute(input).map_err(Failure::message)?;
     let names: Vec<&str> = request.iter().map(|column| column.name.as_str()).collect();
     let types: serde_json::Map<String, serde_json::Value> =
-        request.iter().map(|column| (column.name.clone(), json!(column.logical))).collect();
+        request.iter().map(|column| (column.name.clone(), json!(cell_type(&column.logical)))).collect();
     let mut options = json!({ "path": path, "columns": names, "types": types });
     let with = options.as_object_mut().map(std::mem::take).unwrap_or_default();
     let in_words = |problems: Vec<engine_table::Problem>| {

@@ -35,7 +35,7 @@ impl Media {
     }
 
     /// Keeps `bytes` until what is given back, and all else that was lent of equal bytes, is dropped.
-    pub(super) fn lend(self: &Arc<Self>, bytes: Arc<[u8]>) -> Lent {
+    pub fn lend(self: &Arc<Self>, bytes: Arc<[u8]>) -> Lent {
         let digest = Digest::of(&bytes);
         self.sent().entry(digest).or_insert(Sent { bytes, times: 0 }).times += 1;
         Lent { media: self.clone(), digest }
