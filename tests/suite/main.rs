@@ -8,6 +8,7 @@ mod cuda;
 mod diagnostics;
 mod kinds;
 mod look_alike;
+mod media;
 mod process;
 mod random_edits;
 mod workshop;

@@ -28,7 +28,9 @@ pub fn chosen<'t>(
 /// The place of the instance that the task with the output `by` chose.
 fn instance(task: &Task, by: &OutputRef, outputs: &Outputs, store: &Store) -> Result<Option<usize>, ResolveError> {
     let Some(output) = outputs.0.get(by) else { return Ok(None) };
-    let Output::Files { files, .. } = output else { return Err(wrong(task, "waits for a choice made by a table".to_owned())) };
+    let Output::Files { files, .. } = output else {
+        return Err(wrong(task, "waits for a choice made by a table".to_owned()));
+    };
     let chosen = Chosen::of(&*files.read(store)?);
     let chosen = chosen.map_err(|error| wrong(task, format!("waits for a choice that cannot be read: {error}")))?;
     Ok(Some(chosen.instance))

@@ -31,7 +31,8 @@ pub use fetch::{Fetched, fetched};
 pub use fingerprint::fingerprint;
 pub use listing::{ColumnListing, ReadListing, gives_of, reads_of, writes_of};
 pub use plan::{
-    ArtifactInput, Checked, Condition, OutputRef, Plan, PlannedServing, PlannedStep, Resources, Task, TaskId, TaskRead, Work,
+    ArtifactInput, Checked, Condition, OutputRef, Plan, PlannedServing, PlannedStep, Resources, Task, TaskId, TaskRead,
+    Work,
 };
 pub use preview::{Outlook, Preview, PreviewTask, Reason, Selected, Selection, preview, what_changed};
 pub use resolve::{Environment, LazyFiles, Output, Outputs, ResolveError};

@@ -54,7 +54,7 @@ pub struct PlannedStep {
     /// The task that applies the node's row-local part; its kind goes into the bundle.
     pub task: TaskId,
     /// The options that go into the bundle: the task's own without local paths, narrowed to what is needed for a lookup.
-    pub options: serde_json::Value,
+    pub options: Value,
     /// The tables merged into its table port.
     pub inputs: Vec<engine_table::StepInput>,
     /// For a lookup: the tables of its other ports, which go into the bundle.
@@ -249,7 +249,11 @@ impl Task {
             Work::Apply { tables, fitted, .. } => references.extend(tables.iter_mut().chain(fitted)),
             Work::Whole { tables, .. } => references.extend(tables.iter_mut()),
             Work::Choose { by, of } => references.extend(of.iter_mut().chain([by])),
-            Work::Source { .. } | Work::Fit { .. } | Work::Reduce | Work::Encoder | Work::Sink { .. } => {}
+            Work::Sink { serving: Some(serving) } => {
+                let frozen = serving.steps.iter_mut().flat_map(|step| &mut step.tables);
+                references.extend(frozen.flat_map(|read| &mut read.tables));
+            }
+            Work::Source { .. } | Work::Fit { .. } | Work::Reduce | Work::Encoder | Work::Sink { serving: None } => {}
         }
         references
     }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use engine_core::{ArtifactKind, Diagnostic, LogicalType, Part, Role, Serving, Size, SourceText};
 use engine_spec::{Folders, Parameters, PipelineSpec};
 use engine_table::{
-    Arity, At, Change, Choice, ColumnType, Columns, Context, Describe, Destination, Encoder, EncoderType, Expand, Files,
-    FitApply, InputPort, InputTypes, Instance, Kind, ModelType, NodeError, OPTION_INVALID, OutputPort, Override,
+    Arity, At, Change, Choice, ColumnType, Columns, Context, Describe, Destination, Encoder, EncoderType, Expand,
+    Files, FitApply, InputPort, InputTypes, Instance, Kind, ModelType, NodeError, OPTION_INVALID, OutputPort, Override,
     PathOption, Peek, PortType, Prediction, Problem, Read, Reduce, ReduceInputs, Reduction, Refit, Registry, Rename,
     RowFilter, RowFunction, RowLocal, ServingRequest, Sink, SinkType, Slice, Source, TableType, TrainRows, Whole,
     WholeRows, WholeType, Written,

@@ -186,7 +186,8 @@ impl<'w, 's> Planner<'w, 's> {
     fn report_same(&mut self, site: &Site<'w, 's>, choice: Choice) {
         let reference = site.node.spec.input(choice.port).and_then(|binding| binding.references.first());
         let name = reference.map(ToString::to_string).unwrap_or_default();
-        let message = format!("nothing that `{}` varies is above `{name}`, so there is nothing to choose", site.node.spec.id);
+        let message =
+            format!("nothing that `{}` varies is above `{name}`, so there is nothing to choose", site.node.spec.id);
         let pointer = input_pointer(site.node.spec, choice.port);
         let diagnostic = self
             .findings
@@ -197,7 +198,8 @@ impl<'w, 's> Planner<'w, 's> {
 
     fn report_inner(&mut self, site: &Site<'w, 's>, choice: Choice, inner: &Wired<'s>) {
         let (outer, inner) = (&site.node.spec.id, &inner.spec.id);
-        let message = format!("`{outer}` would fit `{inner}` on the validation rows, on which `{inner}` itself chooses");
+        let message =
+            format!("`{outer}` would fit `{inner}` on the validation rows, on which `{inner}` itself chooses");
         let pointer = input_pointer(site.node.spec, choice.port);
         let span = self.findings.spec.span(&format!("/nodes/{inner}/uses"));
         let diagnostic: Diagnostic = self
@@ -310,11 +312,15 @@ mod tests {
     #[test]
     fn a_table_that_stands_for_several_has_what_they_share() {
         let one = table(&[("x", "float", "rows>s@t=0"), ("ids", "tokens[8]", "k@t=0"), ("u", "int", "rows")], "rows");
-        let mut other = table(&[("ids", "tokens[16]", "k@t=1"), ("x", "float", "rows>s@t=1"), ("u", "int", "rows")], "rows");
+        let mut other =
+            table(&[("ids", "tokens[16]", "k@t=1"), ("x", "float", "rows>s@t=1"), ("u", "int", "rows")], "rows");
         let of = |node: &str| format!("best/rows({node})");
         let common = common_table(&[&one, &other], "best/rows(s)", &of);
-        let shown: Vec<String> =
-            common.columns.iter().map(|column| format!("{} {} {}", column.name, column.logical, column.origin)).collect();
+        let shown: Vec<String> = common
+            .columns
+            .iter()
+            .map(|column| format!("{} {} {}", column.name, column.logical, column.origin))
+            .collect();
         assert_eq!(
             shown,
             ["x float rows>best/rows(s)", "ids tokens[|ids of best/rows(s)|] best/rows(k)", "u int rows"]

@@ -133,8 +133,10 @@ impl<'w, 's> Planner<'w, 's> {
     fn ends(&self) -> Vec<TaskId> {
         let patterns = self.wiring.patterns();
         let versions = self.scopes[ROOT].versions.iter().filter(|(place, _)| !patterns[**place]);
-        let mut ends: Vec<TaskId> =
-            versions.filter_map(|(_, version)| version.as_ref()).flat_map(|v| v.fit.into_iter().chain([v.main])).collect();
+        let mut ends: Vec<TaskId> = versions
+            .filter_map(|(_, version)| version.as_ref())
+            .flat_map(|v| v.fit.into_iter().chain([v.main]))
+            .collect();
         ends.sort_unstable();
         ends
     }
@@ -347,7 +349,11 @@ impl<'w, 's> Planner<'w, 's> {
         }
     }
 
-    pub(super) fn inferred<T>(&mut self, site: &Site<'w, 's>, result: Result<T, Vec<engine_table::Problem>>) -> Option<T> {
+    pub(super) fn inferred<T>(
+        &mut self,
+        site: &Site<'w, 's>,
+        result: Result<T, Vec<engine_table::Problem>>,
+    ) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             Err(problems) => {
@@ -436,7 +442,12 @@ impl<'w, 's> Planner<'w, 's> {
         Some(self.push_table(site, Work::Whole { whole, tables }, reads, table))
     }
 
-    pub(super) fn lay_out_reduction(&mut self, site: &Site<'w, 's>, reduction: Reduction, work: Work) -> Option<TaskId> {
+    pub(super) fn lay_out_reduction(
+        &mut self,
+        site: &Site<'w, 's>,
+        reduction: Reduction,
+        work: Work,
+    ) -> Option<TaskId> {
         let reads = self.task_reads(site, &reduction.reads)?;
         let mut is_sound = true;
         for output in reduction.outputs.values() {

@@ -52,7 +52,8 @@ fn topological_order(tasks: &[Task], kept: &BTreeSet<TaskId>) -> Vec<TaskId> {
         waits[id.0] = needs.len();
         needs.into_iter().for_each(|need| below[need.0].push(*id));
     }
-    let mut ready: BinaryHeap<Reverse<TaskId>> = kept.iter().filter(|id| waits[id.0] == 0).map(|id| Reverse(*id)).collect();
+    let mut ready: BinaryHeap<Reverse<TaskId>> =
+        kept.iter().filter(|id| waits[id.0] == 0).map(|id| Reverse(*id)).collect();
     let mut order = Vec::with_capacity(kept.len());
     while let Some(Reverse(id)) = ready.pop() {
         order.push(id);

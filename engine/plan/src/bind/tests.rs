@@ -339,8 +339,18 @@ fn a_choice_tries_the_graph_above_it_and_gives_one_of_its_models() {
     let plan = plan_of(&nodes(&[ROWS, SPLIT, MODEL, &tune("space: {model.epochs: [3, 5]}", "model")]));
     // What is there to be tried is planned in the trials only, and what no trial changes once for all.
     let expected = [
-        "rows", "split", "scaled/fit", "scaled", "encoder", "model@trial=0", "quality@trial=0", "model@trial=1",
-        "quality@trial=1", "best/choice", "best", "final",
+        "rows",
+        "split",
+        "scaled/fit",
+        "scaled",
+        "encoder",
+        "model@trial=0",
+        "quality@trial=0",
+        "model@trial=1",
+        "quality@trial=1",
+        "best/choice",
+        "best",
+        "final",
     ];
     assert_eq!(names(&plan), expected);
     assert!(conditional(&plan).is_empty());
@@ -348,10 +358,16 @@ fn a_choice_tries_the_graph_above_it_and_gives_one_of_its_models() {
         assert!(task.needs().iter().all(|need| *need < task.id) && plan.task(task.id).name == task.name);
     }
     let trial = plan.main_task("model@trial=1").unwrap();
-    assert_eq!(trial.overrides.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>(), ["model.epochs 5"]);
+    assert_eq!(
+        trial.overrides.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>(),
+        ["model.epochs 5"]
+    );
     let Work::Choose { by, of } = &plan.main_task("best").unwrap().work else { panic!("no choice") };
     assert_eq!(plan.task(by.task).name, "best/choice");
-    assert_eq!(of.iter().map(|of| plan.task(of.task).name.as_str()).collect::<Vec<_>>(), ["model@trial=0", "model@trial=1"]);
+    assert_eq!(
+        of.iter().map(|of| plan.task(of.task).name.as_str()).collect::<Vec<_>>(),
+        ["model@trial=0", "model@trial=1"]
+    );
     // Whoever takes the chosen model reads the table that all of them were fitted on.
     let scaled = plan.main_task("scaled").unwrap().id;
     assert_eq!(plan.main_task("final").unwrap().reads[0].tables[0].task, scaled);
@@ -365,7 +381,10 @@ fn where_tables_differ_between_the_trials_the_chosen_ones_is_given_too() {
     let plan = plan_of(&nodes(&[ROWS, SPLIT, MODEL, &tune("space: {scaled.plus: [3, 5]}", "model")]));
     let rows = plan.main_task("best/rows(scaled)").unwrap();
     let Work::Choose { of, .. } = &rows.work else { panic!("no choice") };
-    assert_eq!(of.iter().map(|of| plan.task(of.task).name.as_str()).collect::<Vec<_>>(), ["scaled@trial=0", "scaled@trial=1"]);
+    assert_eq!(
+        of.iter().map(|of| plan.task(of.task).name.as_str()).collect::<Vec<_>>(),
+        ["scaled@trial=0", "scaled@trial=1"]
+    );
     let table = rows.table().unwrap();
     assert_eq!(table.column("a").unwrap().origin, "rows>best/rows(scaled)");
     assert_eq!((table.column("y").unwrap().origin.as_str(), table.row_set.0.as_str()), ("rows", "rows"));
@@ -383,9 +402,15 @@ fn a_refit_learns_from_validation_rows_too_and_runs_for_the_chosen_trial_alone()
         conditional(&plan).into_iter().map(|(name, is)| (name.to_owned(), is)).collect();
     assert_eq!(found, expected);
     let fit = plan.main_task("scaled/fit@trial=1,refit").unwrap();
-    assert_eq!((fit.reads[0].rows, fit.reads[0].asked), (RowFilter::TrainAndValidation, RowFilter::Part(engine_core::Part::Train)));
+    assert_eq!(
+        (fit.reads[0].rows, fit.reads[0].asked),
+        (RowFilter::TrainAndValidation, RowFilter::Part(engine_core::Part::Train))
+    );
     let model = plan.main_task("model@trial=1,refit").unwrap();
-    assert_eq!(model.reads.iter().map(|read| read.rows).collect::<Vec<_>>(), [RowFilter::TrainAndValidation, RowFilter::None]);
+    assert_eq!(
+        model.reads.iter().map(|read| read.rows).collect::<Vec<_>>(),
+        [RowFilter::TrainAndValidation, RowFilter::None]
+    );
     assert_eq!(model.overrides["model.epochs"], 5);
     assert!(model.bound.options["epochs"] == 5 && model.needs().contains(&plan.main_task("best/choice").unwrap().id));
     // The refits see another table than the trials, and so does whoever scores the chosen one.

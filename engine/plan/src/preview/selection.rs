@@ -42,8 +42,7 @@ impl Selection {
         let is_named = |task: &Task| {
             self.only.contains(&task.node) && (task.instance.is_none() || !own.contains(task.node.as_str()))
         };
-        let mut included: Vec<bool> =
-            plan.tasks.iter().map(|task| self.only.is_empty() || is_named(task)).collect();
+        let mut included: Vec<bool> = plan.tasks.iter().map(|task| self.only.is_empty() || is_named(task)).collect();
         for place in (0..plan.tasks.len()).rev() {
             if included[place] {
                 needs[place].iter().for_each(|need| included[need.0] = true);

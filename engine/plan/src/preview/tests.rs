@@ -194,7 +194,14 @@ fn make(task: &Task, key: Fingerprint, outputs: &Outputs, store: &Store) -> Reco
                 Output::Files { files, .. } => {
                     let port = task.outputs.keys().next().unwrap().clone();
                     let outputs = BTreeMap::from([(port, files.recorded(store).unwrap())]);
-                    return Record { kind: task.kind.name.clone(), fingerprint: key, outputs, seconds: 0.0, rows: None, created_ms: 0 };
+                    return Record {
+                        kind: task.kind.name.clone(),
+                        fingerprint: key,
+                        outputs,
+                        seconds: 0.0,
+                        rows: None,
+                        created_ms: 0,
+                    };
                 }
             }
         }
