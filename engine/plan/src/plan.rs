@@ -212,7 +212,7 @@ impl Task {
 
     /// The type of the table it gives, if it gives one.
     pub fn table(&self) -> Option<&TableType> {
-        self.outputs.values().find_map(|output| if let PortType::Table(table) = output { Some(table) } else { None })
+        self.outputs.values().find_map(|output| if let PortType::Table(table) = output { Some(&**table) } else { None })
     }
 
     /// Every task it waits for, each once, in order.

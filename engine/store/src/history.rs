@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::records::has_record;
 use crate::run_id::{RunId, new_run_id};
 use crate::store::{digest_from, lock};
 use crate::{Fingerprint, Store, StoreError};
@@ -302,44 +303,37 @@ impl Store {
     ) -> Result<(), StoreError> {
         let (pipeline, task, fingerprint) = (pipeline.to_owned(), task.to_owned(), fingerprint.clone());
         self.writer()?.send(move |connection| {
+            let parts = if has_record(connection, &fingerprint.key)? { None } else { Some(json(&fingerprint.parts)) };
             connection
                 .prepare_cached(
                     "INSERT INTO fingerprints (pipeline, task, key, parts) VALUES (?1, ?2, ?3, ?4)
                      ON CONFLICT DO UPDATE SET key = excluded.key, parts = excluded.parts WHERE key <> excluded.key",
                 )?
-                .execute(params![pipeline, task, fingerprint.key.as_bytes(), json(&fingerprint.parts)])?;
+                .execute(params![pipeline, task, fingerprint.key.as_bytes(), parts])?;
             Ok(())
         });
         Ok(())
     }
 
-    /// What keyed a task the last time.
+    /// What keyed a task the last time. Its parts are those of the task's record; of a task whose record is gone they
+    /// are not known.
     ///
     /// # Errors
     /// If the database cannot be read.
     pub fn last_fingerprint(&self, pipeline: &str, task: &str) -> Result<Option<Fingerprint>, StoreError> {
-        let row: Option<(Vec<u8>, String)> = self.connections.read("read a fingerprint", |connection| {
+        let row: Option<(Vec<u8>, Option<String>)> = self.connections.read("read a fingerprint", |connection| {
             connection
                 .prepare_cached("SELECT key, parts FROM fingerprints WHERE pipeline = ?1 AND task = ?2")?
                 .query_row([pipeline, task], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()
         })?;
-        Ok(row.and_then(|(key, parts)| fingerprint_from(&key, &parts)))
-    }
-
-    /// What keyed each task of a pipeline the last time, by task.
-    ///
-    /// # Errors
-    /// If the database cannot be read.
-    pub fn last_fingerprints(&self, pipeline: &str) -> Result<BTreeMap<String, Fingerprint>, StoreError> {
-        let rows: Vec<(String, Vec<u8>, String)> = self.connections.read("read fingerprints", |connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT task, key, parts FROM fingerprints WHERE pipeline = ?1")?;
-            let rows = statement.query_map([pipeline], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-            rows.collect()
-        })?;
-        let read = |(task, key, parts): (String, Vec<u8>, String)| Some((task, fingerprint_from(&key, &parts)?));
-        Ok(rows.into_iter().filter_map(read).collect())
+        let Some((key, parts)) = row else { return Ok(None) };
+        let Some(key) = digest_from(&key) else { return Ok(None) };
+        let parts = match parts {
+            Some(parts) => serde_json::from_str(&parts).unwrap_or_default(),
+            None => self.record(&key)?.map(|record| record.fingerprint.parts).unwrap_or_default(),
+        };
+        Ok(Some(Fingerprint { key, parts }))
     }
 
     /// A run that says `running` is so only while its process holds the run's claim.
@@ -365,10 +359,6 @@ fn run_key(id: &str) -> Digest {
 
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("maps with text keys and finite-or-null numbers can be written")
-}
-
-fn fingerprint_from(key: &[u8], parts: &str) -> Option<Fingerprint> {
-    Some(Fingerprint { key: digest_from(key)?, parts: serde_json::from_str(parts).ok()? })
 }
 
 fn ended_from(word: &str) -> Option<RunStatus> {
@@ -520,6 +510,19 @@ mod tests {
         assert_eq!(store.last_fingerprint("p", "impute").unwrap(), Some(two.clone()));
         assert_eq!(store.last_fingerprint("q", "impute").unwrap(), Some(one));
         assert_eq!(store.last_fingerprint("p", "other").unwrap(), None);
-        assert_eq!(store.last_fingerprints("p").unwrap(), BTreeMap::from([("impute".to_owned(), two)]));
+    }
+
+    #[test]
+    fn the_parts_of_a_fingerprint_are_kept_once() {
+        let store = Store::temporary().unwrap();
+        let kept = record(1, &[]);
+        store.commit(kept.clone()).unwrap();
+        store.set_last_fingerprint("p", "impute", &kept.fingerprint).unwrap();
+        store.flush().unwrap();
+        assert_eq!(store.last_fingerprint("p", "impute").unwrap(), Some(kept.fingerprint.clone()));
+        let parts = "SELECT count(parts) FROM fingerprints";
+        let stored: i64 =
+            store.connections.read("count", |connection| connection.query_row(parts, [], |row| row.get(0))).unwrap();
+        assert_eq!(stored, 0, "they stand in the record");
     }
 }

@@ -15,7 +15,7 @@ pub struct PortTypes {
     /// One for each reference, in order; for a table port the tables as they are referred to.
     pub artifacts: Vec<PortType>,
     /// The rows behind the port: the tables merged by column; for encoders and models, the table they read.
-    pub table: Option<TableType>,
+    pub table: Option<Arc<TableType>>,
 }
 
 /// The types bound to a node's input ports. Invariant (kept by the plan): every required port is bound.
@@ -25,6 +25,7 @@ pub struct InputTypes(pub BTreeMap<String, PortTypes>);
 impl InputTypes {
     /// Inputs with one table on the port `table`.
     pub fn of_table(table: TableType) -> InputTypes {
+        let table = Arc::new(table);
         let port = PortTypes { artifacts: vec![PortType::Table(table.clone())], table: Some(table) };
         InputTypes(BTreeMap::from([("table".to_owned(), port)]))
     }
@@ -36,7 +37,7 @@ impl InputTypes {
 
     /// The rows behind `port`.
     pub fn table(&self, port: &str) -> &TableType {
-        self.0.get(port).and_then(|bound| bound.table.as_ref()).expect("the plan bound every required port")
+        self.0.get(port).and_then(|bound| bound.table.as_deref()).expect("the plan bound every required port")
     }
 
     /// The encoders on `port`, in order.

@@ -1,5 +1,7 @@
 //! What is known of an edge before a row is read.
 
+use std::sync::Arc;
+
 use engine_core::{ArtifactKind, LogicalType, Role};
 use serde::{Deserialize, Serialize};
 
@@ -211,8 +213,8 @@ impl ModelType {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PortType {
-    /// A table.
-    Table(TableType),
+    /// A table. Shared: it stands at both ends of an edge, and may be a thousand columns wide.
+    Table(Arc<TableType>),
     /// Fitted values.
     Fitted,
     /// An encoder.

@@ -1,6 +1,7 @@
 //! One node after another, in topological order: its inputs' types, what it infers from them, its tasks.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use engine_core::{Diagnostic, Effect, Part};
 use engine_table::{
@@ -183,6 +184,11 @@ impl<'w, 's> Planner<'w, 's> {
 
     /// The type of an output that is a table.
     pub(super) fn table_type(&self, output: &OutputRef) -> Option<&TableType> {
+        self.shared_table_type(output).map(Arc::as_ref)
+    }
+
+    /// As [`Planner::table_type`], for whoever keeps it.
+    pub(super) fn shared_table_type(&self, output: &OutputRef) -> Option<&Arc<TableType>> {
         match self.output_type(output) {
             PortType::Table(table) => Some(table),
             _ => None,
@@ -331,7 +337,7 @@ impl<'w, 's> Planner<'w, 's> {
                 let mut encoder = self.inferred(site, kind.infer(site.ports.base_type()))?;
                 encoder.node = site.node.spec.id.clone();
                 let base = site.ports.base()?;
-                self.check_inputs(site, base.table.as_ref(), &encoder.reads, "the encoder")?;
+                self.check_inputs(site, base.table.as_deref(), &encoder.reads, "the encoder")?;
                 let port = site.node.kind.outputs.first()?.name.clone();
                 let outputs = BTreeMap::from([(port, PortType::Encoder(encoder))]);
                 let main = self.push(site, site.name.clone(), Work::Encoder, Vec::new(), outputs);
@@ -409,7 +415,7 @@ impl<'w, 's> Planner<'w, 's> {
 
     fn lay_out_apply(&mut self, site: &Site<'w, 's>, change: Change, fitted: Option<OutputRef>) -> Option<TaskId> {
         let base = site.ports.base()?;
-        let base_type = base.table.as_ref()?;
+        let base_type = base.table.as_deref()?;
         let mut asked = Vec::with_capacity(1 + change.side_reads.len());
         asked.push(Read { port: base.name.clone(), rows: RowFilter::All, columns: change.reads.clone() });
         asked.extend(change.side_reads.iter().cloned());
@@ -454,7 +460,7 @@ impl<'w, 's> Planner<'w, 's> {
             let PortType::Model(model) = output else { continue };
             let port = reads.first().map(|read| read.port.as_str());
             let table = port.and_then(|port| site.ports.get(port)).and_then(|port| port.table.clone());
-            is_sound &= self.check_inputs(site, table.as_ref(), &model.reads, "the model").is_some();
+            is_sound &= self.check_inputs(site, table.as_deref(), &model.reads, "the model").is_some();
         }
         if !is_sound {
             return None;
@@ -476,8 +482,13 @@ impl<'w, 's> Planner<'w, 's> {
     /// Columns computed from a tainted column of another port than the first table's are tainted too.
     fn taint_from_side(&self, site: &Site<'w, 's>, writes: &[Written], table: &mut TableType) {
         let Some(base) = site.ports.base() else { return };
-        let side: Vec<&TableType> =
-            site.ports.list.iter().filter(|port| port.name != base.name).flat_map(|port| port.table.iter()).collect();
+        let side: Vec<&TableType> = site
+            .ports
+            .list
+            .iter()
+            .filter(|port| port.name != base.name)
+            .filter_map(|port| port.table.as_deref())
+            .collect();
         if side.is_empty() {
             return;
         }
@@ -560,7 +571,7 @@ impl<'w, 's> Planner<'w, 's> {
 
     fn push_table(&mut self, site: &Site<'w, 's>, work: Work, reads: Vec<TaskRead>, table: TableType) -> TaskId {
         let port = site.node.kind.outputs.first().map_or_else(|| "table".to_owned(), |output| output.name.clone());
-        self.push(site, site.name.clone(), work, reads, BTreeMap::from([(port, PortType::Table(table))]))
+        self.push(site, site.name.clone(), work, reads, BTreeMap::from([(port, PortType::Table(Arc::new(table)))]))
     }
 
     pub(super) fn push(
@@ -632,7 +643,7 @@ impl BoundPorts {
     fn base_type(&self) -> &TableType {
         static NONE: std::sync::OnceLock<TableType> = std::sync::OnceLock::new();
         let none = || NONE.get_or_init(|| TableType { columns: Vec::new(), row_set: RowSet(String::new()) });
-        self.base().and_then(|port| port.table.as_ref()).unwrap_or_else(none)
+        self.base().and_then(|port| port.table.as_deref()).unwrap_or_else(none)
     }
 
     /// The types of every port.

@@ -1,6 +1,7 @@
 //! What stands behind a node's ports: outputs, the tables of these outputs, and the merge of these tables.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use engine_core::{ArtifactKind, Diagnostic};
 use engine_table::{Arity, ColumnType, InputTypes, PortType, TableType};
@@ -19,7 +20,7 @@ pub(super) struct BoundPort {
     /// The tables whose merge stands behind it.
     pub(super) tables: Vec<OutputRef>,
     /// The type of that merge; nothing where tables are kept apart, or for artifacts without rows.
-    pub(super) table: Option<TableType>,
+    pub(super) table: Option<Arc<TableType>>,
 }
 
 impl BoundPort {
@@ -107,7 +108,7 @@ impl<'s> Planner<'_, 's> {
             takes: ArtifactKind::Table,
             outputs: Vec::new(),
             tables: vec![output.clone()],
-            table: self.table_type(output).cloned(),
+            table: self.shared_table_type(output).cloned(),
         });
         apart.collect()
     }
@@ -117,7 +118,7 @@ impl<'s> Planner<'_, 's> {
         scope: usize,
         wired: &WiredPort<'s>,
         outputs: &[OutputRef],
-    ) -> Result<(Vec<OutputRef>, Option<TableType>), Untyped> {
+    ) -> Result<(Vec<OutputRef>, Option<Arc<TableType>>), Untyped> {
         // Each table with the reference it came by.
         let mut tables: Vec<(OutputRef, &Wire<'_>)> = Vec::new();
         if wired.port.takes == ArtifactKind::Table {
@@ -145,13 +146,13 @@ impl<'s> Planner<'_, 's> {
         wired: &WiredPort<'s>,
         outputs: &[OutputRef],
         tables: &[(OutputRef, &Wire<'_>)],
-    ) -> Result<Option<TableType>, Untyped> {
+    ) -> Result<Option<Arc<TableType>>, Untyped> {
         let Some(((first, first_wire), others)) = tables.split_first() else { return Ok(None) };
-        let Some(first_type) = self.table_type(first) else { return Ok(None) };
-        let mut merged = first_type.clone();
+        let Some(first_type) = self.shared_table_type(first) else { return Ok(None) };
         if others.is_empty() {
-            return Ok(Some(merged));
+            return Ok(Some(first_type.clone()));
         }
+        let mut merged = TableType::clone(first_type);
         // Where each column stands in the merge, and the table it is of.
         let mut places: HashMap<String, (usize, usize)> =
             merged.names().enumerate().map(|(at, name)| (name.to_owned(), (at, 0))).collect();
@@ -205,7 +206,7 @@ impl<'s> Planner<'_, 's> {
             }
         }
         if problems.is_empty() {
-            return Ok(Some(merged));
+            return Ok(Some(Arc::new(merged)));
         }
         let instance = self.instance(scope).map(str::to_owned);
         for problem in problems {

@@ -60,6 +60,14 @@ impl std::fmt::Display for Reason {
 /// The parts of a key that are others than the last time, in the order of the key.
 pub fn what_changed(last: Option<&Fingerprint>, now: &Fingerprint) -> Vec<Reason> {
     let Some(last) = last else { return vec![Reason::FirstRun] };
+    if last.key == now.key {
+        return vec![Reason::NoRecord];
+    }
+    if last.parts.is_empty() {
+        // The record that said what the key was made of is gone.
+        let [old, new] = [last.key, now.key].map(|key| Some(key.short()));
+        return vec![Reason::Changed { part: "key".to_owned(), old, new }];
+    }
     let old: HashMap<&str, &KeyPart> = last.parts.iter().map(|part| (part.name.as_str(), part)).collect();
     let new: HashSet<&str> = now.parts.iter().map(|part| part.name.as_str()).collect();
     let mut reasons = Vec::new();
@@ -75,9 +83,6 @@ pub fn what_changed(last: Option<&Fingerprint>, now: &Fingerprint) -> Vec<Reason
     }
     for part in last.parts.iter().filter(|part| !new.contains(part.name.as_str())) {
         reasons.push(Reason::Changed { part: part.name.clone(), old: Some(part.value.clone()), new: None });
-    }
-    if reasons.is_empty() {
-        reasons.push(Reason::NoRecord);
     }
     reasons
 }

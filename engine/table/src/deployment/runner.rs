@@ -194,11 +194,13 @@ fn side_types(step: &ServingStep, kind: &Kind, table: &TableType) -> InputTypes 
     let mut types = InputTypes::default();
     for artifact in &step.artifacts {
         // What a model read in training it reads here; the table behind it is the step's own.
-        let behind = matches!(artifact.kind, PortType::Model(_) | PortType::Encoder(_)).then(|| table.clone());
+        let behind =
+            matches!(artifact.kind, PortType::Model(_) | PortType::Encoder(_)).then(|| Arc::new(table.clone()));
         types.0.insert(artifact.port.clone(), PortTypes { artifacts: vec![artifact.kind.clone()], table: behind });
     }
     let mut bind = |port: &str, table: &TableType| {
-        let bound = PortTypes { artifacts: vec![PortType::Table(table.clone())], table: Some(table.clone()) };
+        let table = Arc::new(table.clone());
+        let bound = PortTypes { artifacts: vec![PortType::Table(table.clone())], table: Some(table) };
         types.0.insert(port.to_owned(), bound);
     };
     for side in &step.tables {

@@ -344,6 +344,7 @@ fn in_rows(error: NodeError, start: usize) -> NodeError {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use engine_core::{Part, Role, Seed};
     use engine_table::{
@@ -389,7 +390,8 @@ pub(crate) mod tests {
     fn inputs(port: &str, artifacts: Vec<PortType>, train: DataFrame, validation: DataFrame) -> ReduceInputs {
         let rows =
             BTreeMap::from([(RowFilter::Part(Part::Train), train), (RowFilter::Part(Part::Validation), validation)]);
-        let types = InputTypes(BTreeMap::from([(port.to_owned(), PortTypes { artifacts, table: Some(table()) })]));
+        let types =
+            InputTypes(BTreeMap::from([(port.to_owned(), PortTypes { artifacts, table: Some(Arc::new(table())) })]));
         let ports = BTreeMap::from([(port.to_owned(), PortInput { artifacts: Vec::new(), rows })]);
         ReduceInputs::new(types, ports)
     }
@@ -414,7 +416,7 @@ pub(crate) mod tests {
 
     fn logistic() -> TrainedModel {
         let kind = LogisticKind::new(serde_json::from_str("{}").unwrap()).ok().unwrap();
-        let inputs = inputs("table", vec![PortType::Table(table())], frame(120), frame(0));
+        let inputs = inputs("table", vec![PortType::Table(Arc::new(table()))], frame(120), frame(0));
         TrainedModel::load(&trained_by(&kind, &inputs, 0)["model"]).unwrap()
     }
 
@@ -490,7 +492,7 @@ pub(crate) mod tests {
                 "age" => [1_i64, 2, 3, 4], "job" => ["a", "b", "a", "b"], "amount" => [0.5, 0.1, 0.2, 0.9],
                 "default" => default
             );
-            let inputs = inputs("table", vec![PortType::Table(table())], rows.unwrap(), frame(0));
+            let inputs = inputs("table", vec![PortType::Table(Arc::new(table()))], rows.unwrap(), frame(0));
             kind.run(&inputs, &Context::quiet()).map(|_| ()).map_err(|error| error.to_string())
         };
         assert_eq!(run([Some("no"), None, Some("yes"), None]), Ok(()));

@@ -149,7 +149,7 @@ fn predicted_columns(options: &TableOptions, model: &ModelType) -> Result<Vec<Co
 impl RowLocal for Table {
     fn infer(&self, inputs: &InputTypes) -> Result<Change, Vec<Problem>> {
         let (table, model) = (inputs.table(TABLE), inputs.model(MODEL));
-        let mut problems = mismatches(table, model, inputs.0.get(MODEL).and_then(|port| port.table.as_ref()));
+        let mut problems = mismatches(table, model, inputs.0.get(MODEL).and_then(|port| port.table.as_deref()));
         match written_columns(&self.options, model) {
             Ok(columns) if problems.is_empty() => {
                 let writes =
@@ -287,7 +287,7 @@ mod tests {
     fn infer(options: &str, table: TableType, model: ModelType) -> Result<Change, Vec<Problem>> {
         let mut inputs = InputTypes::of_table(table);
         let trained_on = TableType { row_set: RowSet("train".into()), ..self::table() };
-        let port = PortTypes { artifacts: vec![PortType::Model(model)], table: Some(trained_on) };
+        let port = PortTypes { artifacts: vec![PortType::Model(model)], table: Some(Arc::new(trained_on)) };
         inputs.0.insert(MODEL.to_owned(), port);
         Table::new(serde_json::from_str(options).unwrap())?.infer(&inputs)
     }
