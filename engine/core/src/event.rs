@@ -62,7 +62,6 @@ impl TaskStatus {
         TaskStatus::Failed,
     ];
 
-
     /// The word used in reports.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -116,8 +116,7 @@ fn a_new_trial_runs_alone_and_another_winner_is_fitted_then() {
     let ran = bench.succeed(&more);
     let scored: Vec<&str> = ran.with(TaskStatus::Ran).into_iter().filter(|task| task.starts_with("quality")).collect();
     assert_eq!(scored, ["quality@trial=3"]);
-    let fitted: Vec<&str> =
-        ran.with(TaskStatus::Ran).into_iter().filter(|task| task.contains("refit")).collect();
+    let fitted: Vec<&str> = ran.with(TaskStatus::Ran).into_iter().filter(|task| task.contains("refit")).collect();
     // `memory` reads a column that no trial changes, so it is a hit.
     assert_eq!(fitted, ["centred/fit@trial=3,refit", "centred@trial=3,refit"]);
     // A trial that changes nothing of the choice leaves everything below it alone.
@@ -160,7 +159,9 @@ fn a_trial_that_fails_fails_the_tuning_and_the_others_are_kept() {
     assert_eq!(ran.error("best"), "skipped because `quality@trial=1` failed");
     assert_eq!(ran.error("memory@trial=0,refit"), "skipped because `quality@trial=1` failed");
     let ran = bench.succeed(&graph(TRIALS, true));
-    assert!(ran.statuses()["quality@trial=0"] == TaskStatus::Hit && ran.statuses()["quality@trial=2"] == TaskStatus::Hit);
+    assert!(
+        ran.statuses()["quality@trial=0"] == TaskStatus::Hit && ran.statuses()["quality@trial=2"] == TaskStatus::Hit
+    );
 }
 
 #[test]

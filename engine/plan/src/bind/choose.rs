@@ -6,6 +6,7 @@
 //! for the choice takes part only if the choice falls on it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use engine_core::{Diagnostic, LogicalType, Part, Size};
 use engine_table::{Bound, Choice, Expand, ModelType, Node, PortType, Reduce, Refit, RowFilter, RowSet, TableType};
@@ -120,7 +121,7 @@ impl<'w, 's> Planner<'w, 's> {
             let types: Vec<&TableType> = of.iter().filter_map(|table| self.table_type(table)).collect();
             let table = common_table(&types, &name, &name_of);
             let writers: Vec<String> = table.columns.iter().map(|column| last_writer(column).to_owned()).collect();
-            let outputs = BTreeMap::from([("table".to_owned(), PortType::Table(table))]);
+            let outputs = BTreeMap::from([("table".to_owned(), PortType::Table(Arc::new(table)))]);
             let work = Work::Choose { by: by.clone(), of };
             let task = self.push(site, name, work, Vec::new(), outputs);
             self.tasks[task.0].types = site.ports.types.clone();

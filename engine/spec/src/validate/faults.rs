@@ -391,7 +391,11 @@ impl<'c> Checker<'c> {
 
     fn unknown(&self, map: &str, key: &str, properties: &[String], near: Option<&str>) -> Diagnostic {
         let code = self.subject.code(&option::UNKNOWN, &spec::UNKNOWN_KEY);
-        let thing = if self.subject.kind.is_some() && self.subject.option.is_none() && map.is_empty() { "option" } else { "key" };
+        let thing = if self.subject.kind.is_some() && self.subject.option.is_none() && map.is_empty() {
+            "option"
+        } else {
+            "key"
+        };
         let whole = format!("{}{map}", self.subject.base);
         let at = pointer::join(&whole, key);
         let elsewhere = (self.subject.elsewhere)(map, key);

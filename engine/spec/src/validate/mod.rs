@@ -20,8 +20,8 @@ use jsonschema::Validator;
 use serde_json::{Map, Number, Value};
 
 use self::faults::Subject;
-pub use self::value::option_schema;
 use self::inputs::{Neighbours, Reader};
+pub use self::value::option_schema;
 use crate::codes::{node, option, param, spec};
 use crate::document::{Base, Content, State, Tree};
 use crate::file;

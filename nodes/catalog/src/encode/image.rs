@@ -2,14 +2,12 @@
 
 use engine_core::{LogicalType, Serving};
 use engine_table::{At, Describe, Encoder, EncoderType, OPTION_INVALID, Problem, TableType};
-use nodes_models::{
-    EncoderConfig, ImageArchitecture, ImageEncoderConfig, ImageEncoderOptions as Layers, ImagePooling,
-};
+use nodes_models::{EncoderConfig, ImageArchitecture, ImageEncoderConfig, ImageEncoderOptions as Layers, ImagePooling};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::one_column::{self, Taken};
-use crate::model::declaration::{DeclaredEncoder, Declaration};
+use crate::model::declaration::{Declaration, DeclaredEncoder};
 
 /// A trainable encoder of images: the pixels of a row become one vector.
 ///

@@ -62,8 +62,10 @@ impl Taken {
         };
         let known: Option<Vec<usize>> = sizes.iter().map(known).collect();
         known.and_then(|known| <[usize; N]>::try_from(known).ok()).ok_or_else(|| {
-            problem(format!("`{name}` is {logical}, whose size is known only after a fit, and `{kind}` needs it before"))
-                .help(format!("`{made_by}` makes a column of a size that its options say"))
+            problem(format!(
+                "`{name}` is {logical}, whose size is known only after a fit, and `{kind}` needs it before"
+            ))
+            .help(format!("`{made_by}` makes a column of a size that its options say"))
         })
     }
 }
@@ -73,15 +75,13 @@ impl Taken {
 ///
 /// # Errors
 /// If the option names no column of truth values without gaps.
-pub(super) fn present(
-    table: &TableType,
-    named: Option<&str>,
-    column: Option<&str>,
-) -> Result<Option<String>, Problem> {
+pub(super) fn present(table: &TableType, named: Option<&str>, column: Option<&str>) -> Result<Option<String>, Problem> {
     let is_mask = |column: &ColumnType| column.logical == LogicalType::Bool && !column.nullable;
     let Some(name) = named else {
         let beside = column.and_then(|column| table.column(&format!("{column}_present")));
-        return Ok(beside.filter(|beside| is_mask(beside) && beside.role == Role::Feature).map(|beside| beside.name.clone()));
+        return Ok(beside
+            .filter(|beside| is_mask(beside) && beside.role == Role::Feature)
+            .map(|beside| beside.name.clone()));
     };
     let at = place::option("present");
     let mask = table.require(name, at.clone())?;
@@ -105,8 +105,9 @@ pub(super) fn check(config: &EncoderConfig, kind: &str) -> Result<(), Problem> {
         match error {
             ConfigError::Stages { .. } => Problem::error(&ENCODE_SHAPE, place::option("channels"), message)
                 .help("take fewer stages, or larger images"),
-            ConfigError::Heads { .. } => Problem::error(&ENCODE_SHAPE, place::option("heads"), message)
-                .help("the heads share the width evenly"),
+            ConfigError::Heads { .. } => {
+                Problem::error(&ENCODE_SHAPE, place::option("heads"), message).help("the heads share the width evenly")
+            }
             ConfigError::Dropout { .. } => Problem::error(&OPTION_INVALID, place::option("dropout"), message),
             _ => Problem::error(&ENCODE_SHAPE, At::Node, message),
         }

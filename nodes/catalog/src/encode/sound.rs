@@ -2,9 +2,7 @@
 
 use engine_core::{LogicalType, Serving};
 use engine_table::{At, Describe, Encoder, EncoderType, OPTION_INVALID, Problem, TableType};
-use nodes_models::{
-    EncoderConfig, SoundArchitecture, SoundEncoderConfig, SoundEncoderOptions as Layers, SoundPooling,
-};
+use nodes_models::{EncoderConfig, SoundArchitecture, SoundEncoderConfig, SoundEncoderOptions as Layers, SoundPooling};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -156,7 +154,8 @@ mod tests {
 
     fn infer(options: &str) -> Result<EncoderType, Vec<Problem>> {
         let column = |name: &str, logical: &str| ColumnType::new(name, logical.parse().unwrap());
-        let columns = vec![column("mels", "tensor[20, 8]"), column("voice", "audio"), column("photo", "tensor[3, 8, 8]")];
+        let columns =
+            vec![column("mels", "tensor[20, 8]"), column("voice", "audio"), column("photo", "tensor[3, 8, 8]")];
         let table = TableType { columns, row_set: RowSet("digits".into()) };
         SoundEncoder::new(serde_json::from_str(options).unwrap())?.infer(&table)
     }

@@ -106,8 +106,12 @@ pub struct TextEncoder {
     options: TextEncoderOptions,
 }
 
-const TAKEN: Taken =
-    Taken { kind: TextEncoder::KIND, form: "tokens[n]", raw: &[LogicalType::Text, LogicalType::Category], made_by: "extract.tokenize" };
+const TAKEN: Taken = Taken {
+    kind: TextEncoder::KIND,
+    form: "tokens[n]",
+    raw: &[LogicalType::Text, LogicalType::Category],
+    made_by: "extract.tokenize",
+};
 
 impl Describe for TextEncoder {
     const KIND: &'static str = "encode.text";

@@ -406,7 +406,7 @@ mod tests {
     }
 
     fn inputs(left: TableType, right: TableType) -> InputTypes {
-        let port = |table: TableType| PortTypes { artifacts: vec![PortType::Table(table.clone())], table: Some(table) };
+        let port = |table: TableType| InputTypes::of_table(table).0.remove("table").unwrap();
         InputTypes(BTreeMap::from([(LEFT.to_owned(), port(left)), (RIGHT.to_owned(), port(right))]))
     }
 

@@ -12,7 +12,7 @@ use nodes_models::{
 use polars::prelude::{DataFrame, Series};
 use serde::{Deserialize, Serialize};
 
-use super::declaration::{DeclaredEncoder, Declaration};
+use super::declaration::{Declaration, DeclaredEncoder};
 use super::preparation::{Preparation, PreparationError, Standardise};
 
 /// The number of a token that the train rows do not have.

@@ -159,8 +159,7 @@ impl Logistic {
         let preparation = Preparation::learn(columns, &train.rows, Standardise::Yes)?;
         let labels = labels(&train.rows, &target.name, &target.logical)?;
         let numbers: Vec<u32> = labels.iter().filter_map(|label| classes.number(label)).collect();
-        let model_columns =
-            ModelColumns::new(target, Some(&classes), vec![Reading::of_table(TABLE, preparation)]);
+        let model_columns = ModelColumns::new(target, Some(&classes), vec![Reading::of_table(TABLE, preparation)]);
         let inputs = model_columns.inputs(&train.rows)?;
         let (Some(preparation), [Block::Table(block)]) = (model_columns.linear(), &inputs.blocks[..]) else {
             return Err(NodeError::Failed("a linear model reads one block of columns".to_owned()));

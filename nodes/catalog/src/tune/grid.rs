@@ -160,7 +160,9 @@ mod tests {
         let shown: Vec<String> = grid
             .trials()
             .iter()
-            .map(|trial| trial.iter().map(|tried| format!("{}={}", tried.option, tried.value)).collect::<Vec<_>>().join(" "))
+            .map(|trial| {
+                trial.iter().map(|tried| format!("{}={}", tried.option, tried.value)).collect::<Vec<_>>().join(" ")
+            })
             .collect();
         assert_eq!(shown, [r#"a.x=1 b.y="p""#, r#"a.x=1 b.y="q""#, r#"a.x=2 b.y="p""#, r#"a.x=2 b.y="q""#]);
         assert_eq!(grid.trials()[3][1].at, "/space/b.y/1");

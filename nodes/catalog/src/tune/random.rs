@@ -157,7 +157,11 @@ impl Draw {
             vec![Problem::error(&OPTION_INVALID, at, message).help(help)]
         };
         if low >= high {
-            return problem("high", format!("`{option}` goes from {low} to {high}"), "write the smaller number as `low`");
+            return problem(
+                "high",
+                format!("`{option}` goes from {low} to {high}"),
+                "write the smaller number as `low`",
+            );
         }
         if *log && *low <= 0.0 {
             let message = format!("`{option}` goes over powers of ten from {low} on");
@@ -342,8 +346,10 @@ mod tests {
 
     #[test]
     fn numbers_fill_their_range_evenly_or_by_powers_of_ten() {
-        let floats = |space: Value| values(space, 2000, 1).into_iter().map(|v| v[0].as_f64().unwrap()).collect::<Vec<_>>();
-        let share = |values: &[f64], below: f64| values.iter().filter(|v| **v < below).count() as f64 / values.len() as f64;
+        let floats =
+            |space: Value| values(space, 2000, 1).into_iter().map(|v| v[0].as_f64().unwrap()).collect::<Vec<_>>();
+        let share =
+            |values: &[f64], below: f64| values.iter().filter(|v| **v < below).count() as f64 / values.len() as f64;
         let even = floats(json!({"m.x": {"low": -1, "high": 3}}));
         assert!(even.iter().all(|v| (-1.0..=3.0).contains(v)));
         // Four standard deviations of a share of a half among 2,000 are 0.045.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use engine_core::{ArtifactKind, MetricValue, Part};
-use engine_table::report::{Axis, Bar, BarsSection, Cell, LinesSection, Mark, ReportPage, Section, Series, TableSection};
+use engine_table::report::{
+    Axis, Bar, BarsSection, Cell, LinesSection, Mark, ReportPage, Section, Series, TableSection,
+};
 use engine_table::{
     Arity, At, Choice, Chosen, Files, InputPort, Instance, NodeError, OPTION_INVALID, OutputPort, Override, PortType,
     Problem, ReduceInputs, Reduction, Refit, RowFilter, Slice,
@@ -102,7 +104,8 @@ pub(super) fn choice(refit: RefitOn) -> Choice {
 
 /// What is wrong with the names in `space`.
 pub(super) fn check_names<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<Problem> {
-    let is_bad = |name: &&String| !name.split_once('.').is_some_and(|(node, option)| !node.is_empty() && !option.is_empty());
+    let is_bad =
+        |name: &&String| !name.split_once('.').is_some_and(|(node, option)| !node.is_empty() && !option.is_empty());
     let problem = |name: &String| {
         Problem::error(&OPTION_INVALID, place::entry("space", name), format!("`{name}` names no option of a node"))
             .label("a node and its option, a dot between them")
@@ -120,7 +123,8 @@ pub(super) fn check_values(option: &str, values: &[Value]) -> Vec<Problem> {
     }
     let again = values.iter().enumerate().filter(|(place, value)| values[..*place].contains(value));
     let problem = |(place, value): (usize, &Value)| {
-        Problem::error(&OPTION_INVALID, at(place), format!("`{option}` has the value {value} twice")).label("the same again")
+        Problem::error(&OPTION_INVALID, at(place), format!("`{option}` has the value {value} twice"))
+            .label("the same again")
     };
     again.map(problem).collect()
 }
@@ -242,7 +246,8 @@ fn listing(scored: &[Scored<'_>], best: &Scored<'_>) -> Value {
 fn page(scored: &[Scored<'_>], best: &Scored<'_>, rule: Rule<'_>) -> ReportPage {
     let metric = rule.metric.replace('_', " ");
     let mut page = ReportPage::new(format!("tuning over {} trials", scored.len()));
-    let options: Vec<String> = best.trial.iter().map(|tried| format!("{} {}", tried.option, shown(&tried.value))).collect();
+    let options: Vec<String> =
+        best.trial.iter().map(|tried| format!("{} {}", tried.option, shown(&tried.value))).collect();
     let mut notes = vec![format!("Chosen is trial {}, with {}.", best.number, options.join(", "))];
     if scored.len() > 1 {
         notes.push(
@@ -401,7 +406,8 @@ mod tests {
     fn a_trial_without_the_score_is_named_with_its_options() {
         let trials = [trial(&[("m.rate", json!(0.1))]), trial(&[("m.rate", json!(0.2))])];
         let good = r#"{"f1": {"value": 0.5}}"#;
-        let error = chosen(&trials, &[good, r#"{"recall": {"value": 1}, "baseline.f1": {"value": 0}}"#], Goal::Maximize);
+        let error =
+            chosen(&trials, &[good, r#"{"recall": {"value": 1}, "baseline.f1": {"value": 0}}"#], Goal::Maximize);
         let expected = "trial 1 (m.rate: 0.2) has no score `f1`, which `metric` asks for; it has `recall`";
         assert_eq!(error.unwrap_err(), expected);
         // JSON has no NaN: what is no number cannot be read.
@@ -413,7 +419,8 @@ mod tests {
     fn the_page_lists_the_trials_best_first_and_draws_one_number_as_a_line() {
         let rates = [0.001, 0.1, 0.01];
         let trials: Vec<Trial> = rates.map(|rate| trial(&[("m.rate", json!(rate))])).to_vec();
-        let texts = [0.6, 0.7, 0.9].map(|f1| json!({"f1": {"value": f1, "low": f1 - 0.1, "high": f1 + 0.1}}).to_string());
+        let texts =
+            [0.6, 0.7, 0.9].map(|f1| json!({"f1": {"value": f1, "low": f1 - 0.1, "high": f1 + 0.1}}).to_string());
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let files = chosen(&trials, &texts, Goal::Maximize).unwrap();
         let page = ReportPage::from_files(&files["report"]).unwrap();
@@ -434,8 +441,10 @@ mod tests {
 
     #[test]
     fn several_options_are_drawn_as_bars() {
-        let trials = [trial(&[("m.a", json!("x")), ("m.b", json!(1))]), trial(&[("m.a", json!("y")), ("m.b", json!(1))])];
-        let files = chosen(&trials, &[r#"{"f1": {"value": 0.5}}"#, r#"{"f1": {"value": 0.4}}"#], Goal::Maximize).unwrap();
+        let trials =
+            [trial(&[("m.a", json!("x")), ("m.b", json!(1))]), trial(&[("m.a", json!("y")), ("m.b", json!(1))])];
+        let files =
+            chosen(&trials, &[r#"{"f1": {"value": 0.5}}"#, r#"{"f1": {"value": 0.4}}"#], Goal::Maximize).unwrap();
         let page = ReportPage::from_files(&files["report"]).unwrap();
         let Section::Bars(bars) = &page.sections[2] else { panic!("{:?}", page.sections) };
         assert_eq!(bars.bars.iter().map(|bar| bar.name.as_str()).collect::<Vec<_>>(), ["trial 0", "trial 1"]);
@@ -449,15 +458,22 @@ mod tests {
             options: json!({}),
             reads: reads.to_vec(),
         };
-        let scored = |part| node("scored", "evaluate.classification", &[RowFilter::Part(Part::Train), RowFilter::Part(part)]);
+        let scored =
+            |part| node("scored", "evaluate.classification", &[RowFilter::Part(Part::Train), RowFilter::Part(part)]);
         let trials = [trial(&[("m.fusion.width", json!(1))])];
-        let mut slice = Slice { nodes: vec![node("folds", "split.folds", &[]), scored(Part::Test)], seed: Seed::new(1) };
+        let mut slice =
+            Slice { nodes: vec![node("folds", "split.folds", &[]), scored(Part::Test)], seed: Seed::new(1) };
         let problems = instances(&trials, &slice).unwrap_err();
         assert_eq!(problems[0].code.name, "tune.on_test");
-        assert!(problems[0].help[0].contains("`on: validation` at `scored`") && problems[0].help[1].contains("`folds`"));
+        assert!(
+            problems[0].help[0].contains("`on: validation` at `scored`") && problems[0].help[1].contains("`folds`")
+        );
         slice.nodes[1] = scored(Part::Validation);
         let change = &instances(&trials, &slice).unwrap()[0].overrides[0];
         assert_eq!((change.node.as_str(), change.option.as_str()), ("m", "fusion.width"));
-        assert_eq!((change.named_at.as_str(), change.value_at.as_str()), ("/space/m.fusion.width", "/space/m.fusion.width/0"));
+        assert_eq!(
+            (change.named_at.as_str(), change.value_at.as_str()),
+            ("/space/m.fusion.width", "/space/m.fusion.width/0")
+        );
     }
 }

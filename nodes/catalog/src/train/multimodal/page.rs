@@ -133,7 +133,8 @@ fn modality_curves(trained: &Trained) -> Vec<LinesSection> {
 fn modality_table(trained: &Trained) -> TableSection {
     let readings = &trained.model.columns().encoders;
     let row = |modality: &ModalityEpoch| {
-        let kind = readings.iter().find(|reading| reading.name == modality.name).map_or("", |reading| reading.modality());
+        let kind =
+            readings.iter().find(|reading| reading.name == modality.name).map_or("", |reading| reading.modality());
         vec![
             Cell::text(modality.name.clone()),
             Cell::text(kind),
