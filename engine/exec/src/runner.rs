@@ -228,19 +228,16 @@ impl Notes<'_> {
 
     fn send(&self, waiting: &mut Waiting) {
         waiting.since = None;
+        let (mut fingerprints, mut tasks) = (Vec::new(), Vec::with_capacity(waiting.outcomes.len()));
         for outcome in waiting.outcomes.drain(..) {
-            if let Err(error) = self.note(outcome) {
-                waiting.failure.get_or_insert(error);
-            }
+            let TaskOutcome { task, node, kind, status, seconds, rows, key, reason, error, fingerprint } = outcome;
+            fingerprints.extend(fingerprint.map(|fingerprint| (task.clone(), fingerprint)));
+            tasks.push(RunTask { task, node, kind, status, key, seconds, rows, reason, error });
         }
-    }
-
-    fn note(&self, outcome: TaskOutcome) -> Result<(), StoreError> {
-        if let Some(fingerprint) = &outcome.fingerprint {
-            self.store.set_last_fingerprint(self.pipeline, &outcome.task, fingerprint)?;
+        let sent = self.store.set_last_fingerprints(self.pipeline, fingerprints);
+        if let Err(error) = sent.and_then(|()| self.store.note_tasks(self.run, tasks)) {
+            waiting.failure.get_or_insert(error);
         }
-        let TaskOutcome { task, node, kind, status, seconds, rows, key, reason, error, fingerprint: _ } = outcome;
-        self.store.note_task(self.run, RunTask { task, node, kind, status, key, seconds, rows, reason, error })
     }
 }
 

@@ -175,28 +175,31 @@ impl Store {
         Ok(id)
     }
 
-    /// Notes how a task of a run ended; an interrupted run so keeps what was done. Waits for nothing.
+    /// Notes how tasks of a run ended, in one transaction; an interrupted run so keeps what was done. Waits for nothing.
     ///
     /// # Errors
     /// If the store is open for reading only.
-    pub fn note_task(&self, run: &str, task: RunTask) -> Result<(), StoreError> {
+    pub fn note_tasks(&self, run: &str, tasks: Vec<RunTask>) -> Result<(), StoreError> {
         let run = run.to_owned();
         self.writer()?.send(move |connection| {
             let sql = format!(
                 "INSERT OR REPLACE INTO run_tasks (run, {TASK_COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)"
             );
-            connection.prepare_cached(&sql)?.execute(params![
-                run,
-                task.task,
-                task.node,
-                task.kind,
-                task.status.as_str(),
-                task.key.as_ref().map(Digest::as_bytes),
-                task.seconds,
-                task.rows.map(u64::cast_signed),
-                task.reason,
-                task.error,
-            ])?;
+            let mut insert = connection.prepare_cached(&sql)?;
+            for task in tasks {
+                insert.execute(params![
+                    run,
+                    task.task,
+                    task.node,
+                    task.kind,
+                    task.status.as_str(),
+                    task.key.as_ref().map(Digest::as_bytes),
+                    task.seconds,
+                    task.rows.map(u64::cast_signed),
+                    task.reason,
+                    task.error,
+                ])?;
+            }
             Ok(())
         });
         Ok(())
@@ -291,25 +294,26 @@ impl Store {
         })
     }
 
-    /// Remembers what keyed a task, so that the next plan can say what changed. Waits for nothing.
+    /// Remembers what keyed tasks, by task, so that the next plan can say what changed; in one transaction. Waits for
+    /// nothing.
     ///
     /// # Errors
     /// If the store is open for reading only.
-    pub fn set_last_fingerprint(
+    pub fn set_last_fingerprints(
         &self,
         pipeline: &str,
-        task: &str,
-        fingerprint: &Fingerprint,
+        fingerprints: Vec<(String, Fingerprint)>,
     ) -> Result<(), StoreError> {
-        let (pipeline, task, fingerprint) = (pipeline.to_owned(), task.to_owned(), fingerprint.clone());
+        let pipeline = pipeline.to_owned();
         self.writer()?.send(move |connection| {
-            let parts = if has_record(connection, &fingerprint.key)? { None } else { Some(json(&fingerprint.parts)) };
-            connection
-                .prepare_cached(
-                    "INSERT INTO fingerprints (pipeline, task, key, parts) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT DO UPDATE SET key = excluded.key, parts = excluded.parts WHERE key <> excluded.key",
-                )?
-                .execute(params![pipeline, task, fingerprint.key.as_bytes(), parts])?;
+            let mut insert = connection.prepare_cached(
+                "INSERT INTO fingerprints (pipeline, task, key, parts) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO UPDATE SET key = excluded.key, parts = excluded.parts WHERE key <> excluded.key",
+            )?;
+            for (task, Fingerprint { key, parts }) in fingerprints {
+                let parts = if has_record(connection, &key)? { None } else { Some(json(&parts)) };
+                insert.execute(params![pipeline, task, key.as_bytes(), parts])?;
+            }
             Ok(())
         });
         Ok(())
@@ -457,8 +461,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let id = store.begin_run(&start("receipts")).unwrap();
-        store.note_task(&id, task("impute/fit", "impute")).unwrap();
-        store.note_task(&id, task("impute", "impute")).unwrap();
+        store.note_tasks(&id, vec![task("impute/fit", "impute"), task("impute", "impute")]).unwrap();
         store.finish_run(&id, &end()).unwrap();
         store.flush().unwrap();
         drop(store);
@@ -503,9 +506,9 @@ mod tests {
     fn the_last_fingerprint_of_a_task_is_kept_per_pipeline() {
         let store = Store::temporary().unwrap();
         let (one, two) = (record(1, &[]).fingerprint, record(2, &[]).fingerprint);
-        store.set_last_fingerprint("p", "impute", &one).unwrap();
-        store.set_last_fingerprint("q", "impute", &one).unwrap();
-        store.set_last_fingerprint("p", "impute", &two).unwrap();
+        for (pipeline, key) in [("p", &one), ("q", &one), ("p", &two)] {
+            store.set_last_fingerprints(pipeline, vec![("impute".to_owned(), key.clone())]).unwrap();
+        }
         store.flush().unwrap();
         assert_eq!(store.last_fingerprint("p", "impute").unwrap(), Some(two.clone()));
         assert_eq!(store.last_fingerprint("q", "impute").unwrap(), Some(one));
@@ -517,7 +520,7 @@ mod tests {
         let store = Store::temporary().unwrap();
         let kept = record(1, &[]);
         store.commit(kept.clone()).unwrap();
-        store.set_last_fingerprint("p", "impute", &kept.fingerprint).unwrap();
+        store.set_last_fingerprints("p", vec![("impute".to_owned(), kept.fingerprint.clone())]).unwrap();
         store.flush().unwrap();
         assert_eq!(store.last_fingerprint("p", "impute").unwrap(), Some(kept.fingerprint.clone()));
         let parts = "SELECT count(parts) FROM fingerprints";

@@ -116,7 +116,7 @@ impl World {
                     record
                 }
             };
-            self.store.set_last_fingerprint(&plan.pipeline, &task.name, &key).unwrap();
+            self.store.set_last_fingerprints(&plan.pipeline, vec![(task.name.clone(), key)]).unwrap();
             outputs.0.extend(compose_and_gather(task, &record, &outputs, &self.store).unwrap());
         }
         self.store.flush().unwrap();
