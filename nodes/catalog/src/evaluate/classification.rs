@@ -232,7 +232,8 @@ impl Scored {
         let scorer = |outcomes| Scorer::new(outcomes, self.positive);
         let (model, baseline) = (scorer(&self.model), scorer(&self.baseline));
         let heads: Vec<Scorer<'_>> = self.heads.iter().map(scorer).collect();
-        let of_heads = |counts: &[u32]| -> Vec<Vec<Option<f64>>> { heads.iter().map(|head| head.scores(counts)).collect() };
+        let of_heads =
+            |counts: &[u32]| -> Vec<Vec<Option<f64>>> { heads.iter().map(|head| head.scores(counts)).collect() };
         let rows = self.model.rows();
         let intervals = bootstrap::intervals(
             rows,
@@ -267,9 +268,7 @@ impl Said {
         let (truth, unseen) = truth(&labels(rows, target, logical)?, classes, logical);
         let known = classes.len();
         let outcomes = |predicted| match predicted {
-            Predicted::Probabilities(values) => {
-                Ok(Outcomes::new(known, known + unseen.len(), truth.clone(), values))
-            }
+            Predicted::Probabilities(values) => Ok(Outcomes::new(known, known + unseen.len(), truth.clone(), values)),
             Predicted::Values(_) => {
                 Err(NodeError::Failed("the model predicts a number; use `evaluate.regression`".to_owned()))
             }

@@ -72,19 +72,13 @@ impl Modalities {
     /// each modality, then for each shown score the joint one less that of the best modality.
     pub(super) fn statistics(&self, joint: &[Score], each: &[Vec<Score>]) -> Vec<Score> {
         let shown = each.iter().flat_map(|scores| self.shown.iter().map(|shown| scores[shown.place]));
-        let difference = |(shown, best): (&Shown, &Option<usize>)| {
-            Some(joint[shown.place]? - each[(*best)?][shown.place]?)
-        };
+        let difference =
+            |(shown, best): (&Shown, &Option<usize>)| Some(joint[shown.place]? - each[(*best)?][shown.place]?);
         shown.chain(self.shown.iter().zip(&self.best).map(difference)).collect()
     }
 
     /// The scores of the modalities with the intervals of what [`Modalities::statistics`] gives.
-    pub(super) fn scores(
-        self,
-        joint: &[Score],
-        each: &[Vec<Score>],
-        intervals: &[Option<Interval>],
-    ) -> ModalityScores {
+    pub(super) fn scores(self, joint: &[Score], each: &[Vec<Score>], intervals: &[Option<Interval>]) -> ModalityScores {
         let values = self.statistics(joint, each);
         let with_intervals = values.into_iter().zip(intervals).map(|(value, interval)| Some(metric(value?, *interval)));
         let mut scores: Vec<Vec<Option<MetricValue>>> = Vec::new();
@@ -202,7 +196,9 @@ impl ModalityScores {
         TableSection {
             title: "joint prediction and best single modality".to_owned(),
             note: "A difference whose interval holds 0 may be chance.".to_owned(),
-            columns: ["score", "joint", "best single modality", "its own head", "difference"].map(str::to_owned).to_vec(),
+            columns: ["score", "joint", "best single modality", "its own head", "difference"]
+                .map(str::to_owned)
+                .to_vec(),
             rows: self.best().map(row).collect(),
         }
     }
@@ -237,7 +233,8 @@ impl ModalityScores {
         let own = joint.iter().find(|score| score.name == shown.name).map(|score| score.model);
         let joint = own.map(|value| Bar { name: "joint prediction".to_owned(), value });
         let single = self.modalities.each.iter().zip(&self.scores);
-        let single = single.filter_map(|(modality, scores)| Some(Bar { name: modality.name.clone(), value: scores[0]? }));
+        let single =
+            single.filter_map(|(modality, scores)| Some(Bar { name: modality.name.clone(), value: scores[0]? }));
         BarsSection {
             title: format!("{} by modality", shown.words()),
             note: "Each by its own head.".to_owned(),
@@ -345,8 +342,12 @@ mod tests {
         let said = |interval, chosen_on| scores(chosen_on, interval).paragraphs();
         let better = said((0.1, 0.2), Part::Validation);
         assert!(better[0].contains("scored best on the validation rows"), "{better:?}");
-        assert!(better[1].starts_with("By accuracy, the joint prediction is better than the best single modality, `words`"));
-        assert!(better[2].starts_with("By log loss, the joint prediction is better than the best single modality, `photo`"));
+        assert!(
+            better[1].starts_with("By accuracy, the joint prediction is better than the best single modality, `words`")
+        );
+        assert!(
+            better[2].starts_with("By log loss, the joint prediction is better than the best single modality, `photo`")
+        );
         assert!(said((-0.1, 0.2), Part::Validation)[1].contains("cannot be told apart from"));
         assert!(said((-0.2, -0.1), Part::Validation)[1].contains("is worse than"));
         assert!(said((0.1, 0.2), Part::Test)[0].contains("on the test rows themselves, which favours it"));
@@ -356,10 +357,10 @@ mod tests {
     fn each_modality_stands_below_the_joint_prediction() {
         let sections = scores(Part::Validation, (0.1, 0.2)).sections(&[]);
         let Section::Table(comparison) = &sections[1] else { panic!("first the comparison") };
-        assert_eq!(comparison.rows.iter().map(|row| row[2].clone()).collect::<Vec<_>>(), [
-            Cell::text("words"),
-            Cell::text("photo"),
-        ]);
+        assert_eq!(
+            comparison.rows.iter().map(|row| row[2].clone()).collect::<Vec<_>>(),
+            [Cell::text("words"), Cell::text("photo"),]
+        );
         let Section::Table(each) = &sections[2] else { panic!("then each") };
         assert_eq!(each.columns, ["encoder", "modality", "rows that have it", "accuracy", "log loss"]);
         assert_eq!(each.rows[2][..3], [Cell::text("photo"), Cell::text("image"), Cell::Count(7)]);

@@ -204,7 +204,8 @@ impl Scored {
         let constant = |value: f64| Scorer::new(&self.truth, &vec![value; rows]);
         let (mean, median) = (constant(self.train_mean), constant(self.train_median));
         let heads: Vec<Scorer> = self.heads.iter().map(|values| Scorer::new(&self.truth, values)).collect();
-        let of_heads = |counts: &[u32]| -> Vec<Vec<Option<f64>>> { heads.iter().map(|head| head.scores(counts)).collect() };
+        let of_heads =
+            |counts: &[u32]| -> Vec<Vec<Option<f64>>> { heads.iter().map(|head| head.scores(counts)).collect() };
         let baseline = |counts: &[u32]| -> Vec<Option<f64>> {
             let both = mean.scores(counts).into_iter().zip(median.scores(counts));
             both.zip(AGAINST_MEAN).map(|((mean, median), is_mean)| if is_mean { mean } else { median }).collect()

@@ -151,7 +151,8 @@ mod tests {
         };
         let check = |on: ScoredOn, model: &ModelType, expected: &[(Part, &[&str])]| {
             let reads = on.reduction(&inputs(model.clone()), Prediction::Class, "other").unwrap().reads;
-            let read = |(part, columns): &(Part, &[&str])| Read::new(MODEL, RowFilter::Part(*part), columns.iter().copied());
+            let read =
+                |(part, columns): &(Part, &[&str])| Read::new(MODEL, RowFilter::Part(*part), columns.iter().copied());
             assert_eq!(reads, expected.iter().map(read).collect::<Vec<_>>());
         };
         let all: &[&str] = &["x", "y"];

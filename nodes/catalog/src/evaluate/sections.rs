@@ -94,7 +94,8 @@ pub(super) fn table(scores: &[Compared], note: &str) -> Section {
 
 /// What is said of rows that lack everything a model reads; nothing if there are none.
 pub(super) fn without_evidence(rows: usize, part: Part) -> Option<String> {
-    let said = "lack everything the model reads, and are given the shares of the classes, or the mean, of the train rows";
+    let said =
+        "lack everything the model reads, and are given the shares of the classes, or the mean, of the train rows";
     (rows > 0).then(|| format!("{rows} {part} rows {said}."))
 }
 

@@ -393,7 +393,7 @@ fn key_in_words(rows: &DataFrame, on: &[String], row: usize) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use engine_table::{PortInput, PortType, PortTypes, RowSet};
+    use engine_table::{PortInput, RowSet};
     use polars::prelude::df;
 
     use super::*;

@@ -10,7 +10,7 @@ use crate::model::trained::tests::{encoder, multimodal_files, table};
 
 fn infer(options: &str, encoders: &[EncoderType]) -> Result<Reduction, Vec<Problem>> {
     let artifacts = encoders.iter().cloned().map(PortType::Encoder).collect();
-    let port = PortTypes { artifacts, table: Some(table()) };
+    let port = PortTypes { artifacts, table: Some(std::sync::Arc::new(table())) };
     let inputs = InputTypes(BTreeMap::from([(ENCODERS.to_owned(), port)]));
     Multimodal::new(serde_json::from_str(options).unwrap())?.infer(&inputs)
 }
