@@ -126,7 +126,8 @@ fn pipelines() -> Vec<(String, String)> {
 #[test]
 fn the_pipelines_of_the_repository_check_without_data() {
     let registry = nodes_catalog::registry();
-    for (name, text) in pipelines() {
+    // Those with plug-ins are checked by the program, which reads them: `plugins.rs`.
+    for (name, text) in pipelines().into_iter().filter(|(_, text)| !text.contains("\nplugins:")) {
         let checked = check(&name, &text, &root().join("pipelines"), &registry);
         let checked = checked.unwrap_or_else(|problems| panic!("{name}: {problems:#?}"));
         let notes: Vec<&str> = checked.notes().iter().map(|note| note.code.name).collect();

@@ -9,6 +9,7 @@ mod diagnostics;
 mod kinds;
 mod look_alike;
 mod media;
+mod plugins;
 mod process;
 mod random_edits;
 mod workshop;

@@ -102,6 +102,9 @@ pub enum Command {
     Kinds {
         /// As in `clean.impute`.
         kind: Option<String>,
+        /// Also the kinds of plug-ins.
+        #[command(flatten)]
+        plugins: PluginArguments,
         /// Print as JSON.
         #[arg(long)]
         json: bool,
@@ -110,7 +113,13 @@ pub enum Command {
     Schema {
         /// As in `clean.impute`.
         kind: Option<String>,
+        /// Also the kinds of plug-ins.
+        #[command(flatten)]
+        plugins: PluginArguments,
     },
+    /// Work on a plug-in
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// Explain a diagnostic, as in `port.kind`
     Explain {
         /// The name in brackets of a message.
@@ -240,6 +249,34 @@ pub enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+}
+
+/// What can be done with a plug-in.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Try a plug-in: is what it gives as declared, and does each row depend on that row alone?
+    ///
+    /// The same rows are sent several times, cut in other places, in another order and one at a time.
+    #[command(after_help = "Examples:\n  fuseline plugin test plugins/sentiment --set column=headline\n  \
+                      fuseline plugin test plugins/sentiment --set column=headline --data news.csv")]
+    Test {
+        /// The plug-in's folder.
+        folder: PathBuf,
+        /// Rows to try it with, as CSV; default: rows made up from the declared types.
+        #[arg(long, value_name = "FILE")]
+        data: Option<PathBuf>,
+        /// Give an option a value.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+    },
+}
+
+/// Plug-ins a command may use besides the built-in kinds.
+#[derive(Debug, Args)]
+pub struct PluginArguments {
+    /// A plug-in's folder, or a folder of such.
+    #[arg(long, value_name = "DIR")]
+    pub plugins: Vec<PathBuf>,
 }
 
 /// A pipeline file and what fills its parameters.

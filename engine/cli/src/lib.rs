@@ -9,6 +9,7 @@ mod failure;
 mod load;
 mod machine;
 mod open;
+mod plugins;
 
 use std::process::ExitCode;
 

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use engine_core::{Diagnostic, SourceText};
 use engine_plan::Checked;
-use engine_spec::{Document, Folders, Parameters, PipelineSpec};
+use engine_spec::{Document, Folders, Parameters, PipelineSpec, PluginReference};
 use engine_table::Registry;
 
 use crate::Failure;
 use crate::arguments::PipelineArguments;
+use crate::plugins::{Named, Plugins};
 
 /// A pipeline that passed every check, and what was said on the way.
 pub struct Loaded {
@@ -38,8 +39,8 @@ pub fn load(arguments: &PipelineArguments, registry: &Registry) -> Result<Loaded
 /// # Errors
 /// Every problem of the file, or why it cannot be read.
 pub fn load_from(arguments: &PipelineArguments, working: &Path, registry: &Registry) -> Result<Loaded, Failure> {
-    let (spec, mut notes) = read_from(arguments, working, registry)?;
-    let checked = engine_plan::bind(&spec, registry).map_err(|problems| {
+    let (spec, mut notes, registry) = read_from(arguments, working, registry)?;
+    let checked = engine_plan::bind(&spec, &registry).map_err(|problems| {
         let mut all = notes.clone();
         all.extend(problems);
         Failure::Diagnostics(all)
@@ -60,21 +61,34 @@ pub fn load_from(arguments: &PipelineArguments, working: &Path, registry: &Regis
 /// # Errors
 /// Every problem of the file, or why it cannot be read.
 pub fn read(arguments: &PipelineArguments, registry: &Registry) -> Result<(PipelineSpec, Vec<Diagnostic>), Failure> {
-    read_from(arguments, &working_folder()?, registry)
+    read_from(arguments, &working_folder()?, registry).map(|(spec, notes, _)| (spec, notes))
 }
 
+/// The pipeline, and the registry with the kinds of its plug-ins.
 fn read_from(
     arguments: &PipelineArguments,
     working: &Path,
     registry: &Registry,
-) -> Result<(PipelineSpec, Vec<Diagnostic>), Failure> {
+) -> Result<(PipelineSpec, Vec<Diagnostic>, Registry), Failure> {
     let source = read_text(&working.join(&arguments.file), &arguments.file)?;
     let parameters = parameters(arguments, working)?;
     let file = working.join(&arguments.file);
     let folder = file.parent().unwrap_or(working);
     let folders = Folders::new(folder, working).map_err(Failure::message)?;
-    let vocabulary = engine_plan::vocabulary(registry);
-    engine_spec::read(source, &parameters, &environment, &vocabulary, &folders).map_err(Failure::Diagnostics)
+    let mut extended = registry.clone();
+    let extend = |document: &Document, references: Vec<PluginReference>| {
+        let mut plugins = Plugins::new(registry.clone());
+        for reference in references {
+            let place = Named::in_pipeline(document, &reference.pointer);
+            plugins.add(Path::new(&reference.folder), working, Some(place));
+        }
+        let extension = plugins.extension();
+        extended = plugins.registry;
+        extension
+    };
+    let read = engine_spec::read_extended(source, &parameters, &environment, &folders, extend);
+    let (spec, notes) = read.map_err(Failure::Diagnostics)?;
+    Ok((spec, notes, extended))
 }
 
 fn parameters(arguments: &PipelineArguments, working: &Path) -> Result<Parameters, Failure> {
@@ -113,7 +127,7 @@ pub fn beside(pipeline: &Path) -> PathBuf {
 pub const STORE_FOLDER: &str = ".fuseline";
 
 /// The text of `file`, reported under the name it was given by.
-fn read_text(file: &Path, named: &Path) -> Result<SourceText, Failure> {
+pub fn read_text(file: &Path, named: &Path) -> Result<SourceText, Failure> {
     let name = named.display().to_string();
     let bytes = std::fs::read(file).map_err(|error| Failure::message(format!("cannot read `{name}`: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|error| {

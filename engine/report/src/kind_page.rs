@@ -78,7 +78,9 @@ pub fn kind_text(kind: &Kind, screen: &Screen) -> String {
     for row in &rows {
         option_text(&mut text, row, screen);
     }
-    text.push_str(&format!("\n{}\n", heading("example")));
+    if !kind.example.is_empty() {
+        text.push_str(&format!("\n{}\n", heading("example")));
+    }
     for line in kind.example.trim().lines() {
         text.push_str(&format!("  {line}\n"));
     }

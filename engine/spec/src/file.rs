@@ -58,6 +58,12 @@ pub(crate) fn schema() -> Value {
                 "type": "object",
                 "additionalProperties": { "$ref": "#/$defs/variable" }
             },
+            "plugins": {
+                "description": "Folders of plug-ins, relative to the pipeline's file: each holds a `plugin.yaml`, whose kind the nodes may then use.",
+                "type": "array",
+                "minItems": 1,
+                "items": { "type": "string", "minLength": 1 }
+            },
             "nodes": {
                 "description": "The nodes by id: lower-case letters, digits and underscores, a letter first.",
                 "type": "object",

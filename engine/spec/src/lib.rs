@@ -8,6 +8,7 @@
 mod codes;
 mod document;
 mod file;
+mod file_check;
 mod folders;
 mod parameters;
 mod pipeline;
@@ -26,12 +27,14 @@ mod vocabulary;
 
 pub use codes::CODES;
 pub use document::Document;
+pub use file_check::{FileKind, check_file, check_schema};
 pub use folders::{Folders, FoldersError};
 pub use parameters::Parameters;
 pub use pipeline::{Caching, NodeSpec, PipelineSpec, PortBinding, Reference, Resources, SecretReference};
-pub use read::read;
+pub use quantity::{DURATION_PATTERN, parse_duration};
+pub use read::{Extension, read, read_extended};
 pub use render::RenderError;
-pub use resolve::{Environment, EnvironmentVariable, Resolved, resolve};
+pub use resolve::{Environment, EnvironmentVariable, PluginReference, Resolved, resolve};
 pub use schema::pipeline_schema;
 pub use validate::{option_schema, validate};
-pub use vocabulary::{InputPort, KindDescription, OutputPort, Vocabulary};
+pub use vocabulary::{InputPort, KindDescription, OutputPort, Unread, Vocabulary};

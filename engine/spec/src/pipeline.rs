@@ -26,6 +26,8 @@ pub struct PipelineSpec {
     pub params: IndexMap<String, Value>,
     /// The environment variables it declares.
     pub env: IndexMap<String, EnvironmentVariable>,
+    /// The folders of the plug-ins it names, as absolute paths.
+    pub plugins: Vec<String>,
     /// The nodes by id, in the order of the file.
     pub nodes: IndexMap<String, NodeSpec>,
     /// Where results are kept: an absolute path, or an address with a scheme; nothing means the caller's default.

@@ -19,13 +19,13 @@ const MEMORY_UNITS: &[(&str, u64)] = &[
 ];
 
 /// What [`parse_duration`] reads, for the schema.
-pub(crate) const DURATION_PATTERN: &str = "^([0-9]+(ms|s|m|h|d))+$";
+pub const DURATION_PATTERN: &str = "^([0-9]+(ms|s|m|h|d))+$";
 
 /// What [`parse_memory`] reads, for the schema.
 pub(crate) const MEMORY_PATTERN: &str = "^[0-9]+(B|[KMGT]i?B)$";
 
 /// Numbers with units, from first to last, added up; nothing if `text` is none or more than can be counted.
-pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut milliseconds: u64 = 0;
     while !rest.is_empty() {

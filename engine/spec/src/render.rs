@@ -82,6 +82,9 @@ impl Part<'_> {
         let steps: Vec<_> = pointer::steps(&self.at).collect();
         match steps.as_slice() {
             [store] if store == "store" => pipeline.store.as_deref(),
+            [plugins, index] if plugins == "plugins" => {
+                pipeline.plugins.get(index.parse::<usize>().ok()?).map(String::as_str)
+            }
             [nodes, id, with, option, ..] if nodes == "nodes" && with == "with" => {
                 let below = self.at.splitn(6, '/').nth(5).map_or_else(String::new, |rest| format!("/{rest}"));
                 pipeline.nodes.get(id.as_ref())?.with.get(option.as_ref())?.pointer(&below).and_then(Value::as_str)

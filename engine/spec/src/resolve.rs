@@ -14,9 +14,12 @@ use serde_json::Value;
 
 use crate::codes::param;
 use crate::document::{Base, Content, Document, Entry, MAX_DEPTH, Place, State, Tree, limit};
+use crate::folders::Folders;
 use crate::parameters::{Parameters, plain};
+use crate::pointer;
 use crate::suggest::Suggestions;
 use crate::template::{self, Piece};
+use crate::validate::absolute;
 
 /// Values that parameters may put into a document.
 const MAX_PUT_VALUES: usize = 200_000;
@@ -48,6 +51,29 @@ impl Resolved {
     pub fn document(&self) -> &Document {
         &self.document
     }
+
+    /// The folders under `plugins:`, as far as they are texts that could be resolved.
+    pub fn plugins(&self, folders: &Folders) -> Vec<PluginReference> {
+        let Some(Content::List(items)) = self.document.tree().child("plugins").map(|plugins| &plugins.content) else {
+            return Vec::new();
+        };
+        let known = items.iter().enumerate().filter(|(_, item)| item.state == State::Known);
+        known
+            .filter_map(|(index, item)| {
+                let folder = absolute(item.as_text().filter(|text| !text.is_empty())?, item, folders);
+                Some(PluginReference { folder, pointer: pointer::join_index("/plugins", index) })
+            })
+            .collect()
+    }
+}
+
+/// An entry of `plugins:`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginReference {
+    /// The folder, as an absolute path.
+    pub folder: String,
+    /// Where it stands.
+    pub pointer: String,
 }
 
 /// Puts parameters and environment variables in their places.

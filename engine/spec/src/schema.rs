@@ -18,11 +18,17 @@ pub fn pipeline_schema(vocabulary: &Vocabulary) -> Value {
         .chain([json!({ "type": "string", "pattern": PARAMETER_PATTERN })])
         .collect();
     let node = &mut schema["$defs"]["node"];
-    node["properties"]["uses"] = json!({ "description": "The kind.", "anyOf": kinds });
+    // A pipeline with plug-ins may use kinds that nobody knows here.
+    let plugin_kind = json!({ "type": "string", "description": "A kind of a plug-in." });
+    let with_plugins: Vec<Value> = kinds.iter().cloned().chain([plugin_kind]).collect();
+    node["properties"]["uses"] = json!({ "description": "The kind.", "anyOf": with_plugins });
     node["allOf"] = vocabulary.kinds().map(|(name, kind)| for_kind(name, kind)).collect();
     for (name, kind) in vocabulary.kinds() {
         schema["$defs"][definition(name)] = options_of(name, kind);
     }
+    schema["if"] = json!({ "not": { "required": ["plugins"] } });
+    let known = json!({ "properties": { "uses": { "anyOf": kinds } } });
+    schema["then"] = json!({ "properties": { "nodes": { "additionalProperties": known } } });
     allow_parameters(&mut schema);
     schema
 }
@@ -183,6 +189,8 @@ mod tests {
         check("nodes:\n  b: {uses: join.left, with: {on: id}, in: {left: a, rigth: c}}\n", false);
         check("nodes:\n  b: {uses: join.left, with: {on: id}, in: {left: a, right: [a, c]}}\n", false);
         check("nodes:\n  b: {uses: nobody.knows}\n", false);
+        check("plugins: [p]\nnodes:\n  b: {uses: nobody.knows, with: {a: 1}, in: c}\n", true);
+        check("plugins: [p]\nnodes:\n  a: {uses: ingest.csv, with: {path: a.csv, strategy: mean}}\n", false);
     }
 
     #[test]

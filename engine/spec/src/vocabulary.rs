@@ -3,7 +3,7 @@
 //! Built by whoever holds the registry. This room knows kinds by this description alone and never
 //! runs one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -81,12 +81,33 @@ impl KindDescription {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Vocabulary {
     kinds: BTreeMap<String, KindDescription>,
+    unread: Unread,
+}
+
+/// Kinds of plug-ins that could not be read, which has been reported.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unread {
+    /// Those whose names are known.
+    pub names: BTreeSet<String>,
+    /// Whether there are others.
+    pub others: bool,
 }
 
 impl Vocabulary {
     /// A vocabulary of these kinds.
     pub fn new(kinds: impl IntoIterator<Item = (String, KindDescription)>) -> Vocabulary {
-        Vocabulary { kinds: kinds.into_iter().collect() }
+        Vocabulary { kinds: kinds.into_iter().collect(), unread: Unread::default() }
+    }
+
+    /// The same, where `unread` kinds are no unknown ones: what is wrong with them has been said.
+    #[must_use]
+    pub fn with_unread(self, unread: Unread) -> Vocabulary {
+        Vocabulary { unread, ..self }
+    }
+
+    /// Whether `name` may be that of a kind that could not be read.
+    pub(crate) fn may_be_unread(&self, name: &str) -> bool {
+        self.unread.others || self.unread.names.contains(name)
     }
 
     /// The kind of this name.

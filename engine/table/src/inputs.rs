@@ -7,7 +7,7 @@ use engine_core::Part;
 use polars::prelude::DataFrame;
 use serde::{Deserialize, Serialize};
 
-use crate::{Blobs, ColumnType, EncoderType, Files, ModelType, NoBlobs, NodeError, PortType, TableType};
+use crate::{Blobs, Cancel, ColumnType, EncoderType, Files, ModelType, NoBlobs, NodeError, PortType, TableType};
 
 /// The types bound to one input port.
 #[derive(Debug, Clone, PartialEq)]
@@ -153,12 +153,16 @@ pub struct ReduceInputs {
     pub ports: BTreeMap<String, PortInput>,
     /// The bytes behind image and audio cells.
     pub blobs: Arc<dyn Blobs>,
+    /// When to stop; for a row function that waits for somebody else.
+    pub cancel: Cancel,
+    /// Values of the secrets the node's options name.
+    pub secrets: Arc<BTreeMap<String, String>>,
 }
 
 impl ReduceInputs {
-    /// Inputs without images or sound.
+    /// Inputs without images, sound or secrets, which nobody cancels.
     pub fn new(types: InputTypes, ports: BTreeMap<String, PortInput>) -> ReduceInputs {
-        ReduceInputs { types, ports, blobs: Arc::new(NoBlobs) }
+        ReduceInputs { types, ports, blobs: Arc::new(NoBlobs), cancel: Cancel::new(), secrets: Arc::default() }
     }
 
     /// The rows of `port` that `infer` asked for with `filter`.

@@ -325,6 +325,33 @@ impl Kind {
         Kind::described::<K>(Effect::Sink, |kind| Node::Sink(Arc::new(kind)))
     }
 
+    /// A kind found at run time, such as a plug-in: row by row, one table in and one out. Its results are held to the
+    /// machine they were made on, since nobody here knows how it computes. `make` is given options that fit
+    /// `options_schema` and gives the node and the options with their defaults.
+    pub fn found_row_local(
+        name: &str,
+        version: String,
+        serving: Serving,
+        options_schema: Value,
+        make: impl Fn(Map<String, Value>) -> Result<(Arc<dyn RowLocal>, Value), Vec<Problem>> + Send + Sync + 'static,
+    ) -> Kind {
+        Kind {
+            name: name.to_owned(),
+            version,
+            effect: Effect::RowLocal,
+            serving,
+            numerics: NumericClass::Kernel,
+            random: false,
+            cpus: Cpus::One,
+            inputs: vec![InputPort::new("table", ArtifactKind::Table, Arity::One)],
+            outputs: vec![OutputPort::of(ArtifactKind::Table)],
+            options_schema,
+            example: String::new(),
+            fit_on: FitOn::Train,
+            bind: Box::new(move |with| make(with).map(|(node, options)| (Node::RowLocal(node), options))),
+        }
+    }
+
     fn described<K: Describe>(effect: Effect, node: fn(K) -> Node) -> Kind {
         let bind = move |with: Map<String, Value>| {
             let options: K::Options = serde_json::from_value(Value::Object(with))
@@ -404,13 +431,18 @@ fn remove_paths(options: &mut Value, schema: &Value) {
 }
 
 /// The kinds of a binary, by name.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Registry(BTreeMap<String, Arc<Kind>>);
 
 impl Registry {
     /// A registry of `kinds`; of two with one name the later counts.
     pub fn new(kinds: impl IntoIterator<Item = Kind>) -> Registry {
         Registry(kinds.into_iter().map(|kind| (kind.name.clone(), Arc::new(kind))).collect())
+    }
+
+    /// Adds a kind; one of the same name is replaced.
+    pub fn insert(&mut self, kind: Kind) {
+        self.0.insert(kind.name.clone(), Arc::new(kind));
     }
 
     /// The kind called `name`.

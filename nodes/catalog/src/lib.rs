@@ -15,6 +15,7 @@ mod join;
 mod layout;
 mod model;
 mod place;
+pub mod plugin;
 mod predict;
 mod row_bytes;
 mod scores;
@@ -105,6 +106,11 @@ pub static CODES: &[&Code] = &[
     &model::codes::EVALUATE_MODEL,
     &model::codes::EVALUATE_FOLDS,
     &model::codes::TUNE_ON_TEST,
+    &plugin::PLUGIN_EFFECT,
+    &plugin::PLUGIN_FOLDER,
+    &plugin::PLUGIN_MANIFEST,
+    &plugin::PLUGIN_NAME,
+    &plugin::PLUGIN_NOT_ROW_LOCAL,
 ];
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod history;
 mod init;
 mod kinds;
 mod pipeline;
+mod plugin;
 mod run;
 mod serve;
 mod tables;
@@ -12,8 +13,8 @@ use std::io::Write;
 
 use engine_table::Registry;
 
-use crate::Failure;
-use crate::arguments::Command;
+use crate::arguments::{Command, PluginCommand};
+use crate::{Failure, plugins};
 
 /// Does what the command asks; the result is the exit code.
 pub fn run(command: Command, registry: Registry) -> Result<u8, Failure> {
@@ -28,8 +29,15 @@ pub fn run(command: Command, registry: Registry) -> Result<u8, Failure> {
             run::run(&pipeline, options, &registry)
         }
         Command::Graph { pipeline, format } => pipeline::graph(&pipeline, format, &registry),
-        Command::Kinds { kind, json } => kinds::kinds(kind.as_deref(), json, &registry),
-        Command::Schema { kind } => kinds::schema(kind.as_deref(), &registry),
+        Command::Kinds { kind, plugins, json } => {
+            kinds::kinds(kind.as_deref(), json, &plugins::with_plugins(registry, &plugins.plugins)?)
+        }
+        Command::Schema { kind, plugins } => {
+            kinds::schema(kind.as_deref(), &plugins::with_plugins(registry, &plugins.plugins)?)
+        }
+        Command::Plugin(PluginCommand::Test { folder, data, set }) => {
+            plugin::test(&folder, data.as_deref(), &set, &registry)
+        }
         Command::Explain { code } => kinds::explain(&code),
         Command::Runs { store, limit, json } => history::runs(&store, limit, json),
         Command::Show { run, store, json } => history::show(&run, &store, json),

@@ -98,7 +98,7 @@ fn start_of(arguments: &PipelineArguments, loaded: &Loaded) -> Result<RunStart, 
 }
 
 /// A token that Ctrl-C and SIGTERM cancel; a second signal ends the process at once.
-fn cancel_on_signal() -> Result<Cancel, Failure> {
+pub(super) fn cancel_on_signal() -> Result<Cancel, Failure> {
     let cancel = Cancel::new();
     let asked = Arc::new(std::sync::atomic::AtomicBool::new(false));
     for signal in signal_hook::consts::TERM_SIGNALS {

@@ -43,7 +43,7 @@ pub fn predict(bundle: &Path, input: &Path, out: &Path, registry: &Registry) -> 
     let predicted = std::thread::scope(|scope| {
         let work = scope.spawn(|| {
             solo();
-            let rows = read_rows(input, runner.request(), registry)?;
+            let rows = read_rows(input, runner.request(), "the bundle", registry)?;
             let folder = input.parent().unwrap_or(Path::new(""));
             predict_rows(&runner, &rows, folder)
         });
@@ -168,8 +168,13 @@ fn cell_type(logical: &LogicalType) -> &LogicalType {
     }
 }
 
-/// The request columns of a file, read by the kind that reads such files in a pipeline.
-fn read_rows(input: &Path, request: &[ColumnType], registry: &Registry) -> Result<DataFrame, Failure> {
+/// The columns of a file that `asker` asks for, read by the kind that reads such files in a pipeline.
+pub(super) fn read_rows(
+    input: &Path,
+    request: &[ColumnType],
+    asker: &str,
+    registry: &Registry,
+) -> Result<DataFrame, Failure> {
     let ending = input.extension().and_then(|ending| ending.to_str()).unwrap_or("");
     let kind = registry.kind(&format!("ingest.{ending}")).ok_or_else(|| {
         Failure::message(format!("`{}` has no known ending; rows are read from .csv and .parquet", input.display()))
@@ -182,11 +187,7 @@ fn read_rows(input: &Path, request: &[ColumnType], registry: &Registry) -> Resul
     let with = options.as_object_mut().map(std::mem::take).unwrap_or_default();
     let in_words = |problems: Vec<engine_table::Problem>| {
         let messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
-        Failure::message(format!(
-            "`{}` does not hold what the bundle asks for: {}",
-            input.display(),
-            messages.join("; ")
-        ))
+        Failure::message(format!("`{}` does not hold what {asker} asks for: {}", input.display(), messages.join("; ")))
     };
     let bound = kind.bind(&with).map_err(in_words)?;
     let Node::Source(source) = bound.node else {

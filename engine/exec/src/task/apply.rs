@@ -7,7 +7,8 @@ use engine_core::{Progress, Unit};
 use engine_plan::{OutputRef, Task};
 use engine_store::RecordOutput;
 use engine_table::{
-    Change, ColumnType, Context, Node, NodeError, RowFunction, RowsChange, Table, TableChange, empty_frame, with_sizes,
+    Change, ColumnType, Context, Node, NodeError, ReduceInputs, RowFunction, RowsChange, Table, TableChange,
+    empty_frame, with_sizes,
 };
 use polars::prelude::DataFrame;
 
@@ -30,7 +31,7 @@ pub(crate) fn run(
     let mut writer = ColumnsWriter::new(shelf, declared.clone());
     // A node that only drops or renames touches no row.
     if !declared.is_empty() {
-        let (function, sizes) = prepare(fitted, change, inputs)?;
+        let (function, sizes) = prepare(fitted, change, inputs, context)?;
         let expected = with_sizes(&declared, &sizes);
         let mut done = 0;
         for chunk in 0..table.chunk_rows.len() {
@@ -58,6 +59,7 @@ pub(crate) fn prepare(
     fitted: Option<&OutputRef>,
     change: &Change,
     inputs: &TaskInputs<'_>,
+    context: &Context,
 ) -> Result<Prepared, NodeError> {
     match (&inputs.task.bound.node, fitted) {
         (Node::FitApply(node), Some(fitted)) => {
@@ -68,6 +70,7 @@ pub(crate) fn prepare(
         // The first read is the changed table's, chunk by chunk; the others are whole.
         (Node::RowLocal(node), None) => {
             let side = inputs.ports(inputs.task.reads.get(1..).unwrap_or(&[]))?;
+            let side = ReduceInputs { cancel: context.cancel.clone(), secrets: context.secrets.clone(), ..side };
             Ok((node.prepare(&side)?, BTreeMap::new()))
         }
         _ => unreachable!("the plan applies row-local kinds, and fitted ones with what they learnt"),
@@ -98,8 +101,10 @@ fn apply_chunk(
 /// Says which rows of the table an error is about, if they are not all of them: the kind counts from 0 in each chunk.
 fn in_rows(error: NodeError, first: u64, height: u64, all: u64) -> NodeError {
     let place = |message: String| {
+        // Below the first line stands what somebody else said of it.
+        let (said, rest) = message.split_at(message.find('\n').unwrap_or(message.len()));
         format!(
-            "{message} (among rows {first} to {} of its table, which the kind counts from 0)",
+            "{said} (among rows {first} to {} of its table, which the kind counts from 0){rest}",
             first + height.max(1) - 1
         )
     };

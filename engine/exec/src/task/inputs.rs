@@ -76,7 +76,7 @@ impl TaskInputs<'_> {
             };
             ports.entry(input.port.clone()).or_default().artifacts.push(NamedFiles { node, files });
         }
-        Ok(ReduceInputs { types: self.task.types.clone(), ports, blobs: self.store.blobs() })
+        Ok(ReduceInputs { blobs: self.store.blobs(), ..ReduceInputs::new(self.task.types.clone(), ports) })
     }
 
     /// Fails if there is nothing to learn from: `rows` of the read are none.

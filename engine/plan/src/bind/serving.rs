@@ -191,6 +191,14 @@ impl<'w, 's> Planner<'w, 's> {
                 "reads another table",
                 vec![format!("let the client send what it makes: `request: {node}`")],
             ),
+            Work::Apply { .. } => (
+                format!("`{node}` gives {what}, which the model needs, and `{kind}` is not packed into a bundle"),
+                "not run for a request",
+                vec![
+                    format!("let the client send what it makes: `request: {node}`"),
+                    "or replace it by a kind that is served, as `fuseline kinds KIND` says".to_owned(),
+                ],
+            ),
             _ => (
                 format!("`{node}` gives {what}, which the model needs, and `{kind}` cannot be served"),
                 "needs all rows",

@@ -6,7 +6,7 @@ pub(crate) static UNKNOWN_KEY: Code = Code {
     name: "spec.unknown_key",
     summary: "a key that a pipeline does not have",
     explanation: r#"Unknown keys are errors everywhere, because a misspelt key would otherwise do nothing and nobody would notice.
-At the top stand `fuseline`, `name`, `description`, `seed`, `params`, `env`, `nodes`, `store`; in a node `uses`, `with`, `in`,
+At the top stand `fuseline`, `name`, `description`, `seed`, `params`, `env`, `plugins`, `nodes`, `store`; in a node `uses`, `with`, `in`,
 `description`, `cache`, `retries`, `timeout`, `resources`. A kind's own options stand under `with`.
 
 Wrong:

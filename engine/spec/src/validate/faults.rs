@@ -22,10 +22,31 @@ use crate::suggest::nearest;
 /// Names listed in a message before the rest is only counted.
 const LISTED: usize = 12;
 
+/// A sort of file, and the codes of what is wrong with its own keys.
+pub(crate) struct FileWords {
+    /// As in `a pipeline`.
+    pub(crate) whole: &'static str,
+    pub(crate) unknown: &'static Code,
+    pub(crate) missing: &'static Code,
+    pub(crate) wrong_type: &'static Code,
+    pub(crate) wrong_value: &'static Code,
+}
+
+/// The file that describes a pipeline.
+pub(super) static PIPELINE: FileWords = FileWords {
+    whole: "a pipeline",
+    unknown: &spec::UNKNOWN_KEY,
+    missing: &spec::MISSING_KEY,
+    wrong_type: &spec::TYPE,
+    wrong_value: &spec::VALUE,
+};
+
 /// What is checked, and how to speak of it.
-pub(super) struct Subject<'s> {
+pub(crate) struct Subject<'s> {
     /// Whose keys they are: a kind, or nothing for the file's own.
     pub(super) kind: Option<&'s str>,
+    /// The file they stand in.
+    pub(super) file: &'s FileWords,
     /// Where the checked value stands.
     pub(super) base: &'s str,
     /// The option the checked value is for, if it is not the options as a whole.
@@ -36,7 +57,12 @@ pub(super) struct Subject<'s> {
     pub(super) elsewhere: &'s dyn Fn(&str, &str) -> Option<String>,
 }
 
-impl Subject<'_> {
+impl<'s> Subject<'s> {
+    /// The keys of a whole file, which are nobody's options.
+    pub(crate) fn of_file(file: &'s FileWords) -> Subject<'s> {
+        Subject { kind: None, file, base: "", option: None, absent: "", elsewhere: &|_: &str, _: &str| None }
+    }
+
     fn code(&self, of_option: &'static Code, of_file: &'static Code) -> &'static Code {
         if self.kind.is_some() { of_option } else { of_file }
     }
@@ -60,7 +86,7 @@ impl Subject<'_> {
 }
 
 /// Checks `value` and adds what is wrong to `problems`.
-pub(super) fn check(
+pub(crate) fn check(
     document: &Document,
     subject: &Subject<'_>,
     root: &Value,
@@ -390,7 +416,7 @@ impl<'c> Checker<'c> {
     }
 
     fn unknown(&self, map: &str, key: &str, properties: &[String], near: Option<&str>) -> Diagnostic {
-        let code = self.subject.code(&option::UNKNOWN, &spec::UNKNOWN_KEY);
+        let code = self.subject.code(&option::UNKNOWN, self.subject.file.unknown);
         let thing = if self.subject.kind.is_some() && self.subject.option.is_none() && map.is_empty() {
             "option"
         } else {
@@ -402,7 +428,7 @@ impl<'c> Checker<'c> {
         let key = shortened(key);
         let message = match (self.subject.kind, self.subject.owner(map)) {
             (Some(kind), None) => format!("`{kind}` has no option `{key}`"),
-            (None, None) => format!("a pipeline has no key `{key}`"),
+            (None, None) => format!("{} has no key `{key}`", self.subject.file.whole),
             (_, Some(owner)) => format!("{owner} has no key `{key}`"),
         };
         let diagnostic = self.document.point_key(Diagnostic::error(code, message), &at, format!("unknown {thing}"));
@@ -415,10 +441,10 @@ impl<'c> Checker<'c> {
     }
 
     fn missing(&self, map: &str, key: &str, help: Option<String>) -> Diagnostic {
-        let code = self.subject.code(&option::MISSING, &spec::MISSING_KEY);
+        let code = self.subject.code(&option::MISSING, self.subject.file.missing);
         let message = match (self.subject.kind, self.subject.owner(map)) {
             (Some(kind), None) => format!("`{kind}` needs the option `{key}`"),
-            (None, None) => format!("a pipeline needs the key `{key}`"),
+            (None, None) => format!("{} needs the key `{key}`", self.subject.file.whole),
             (_, Some(owner)) => format!("{owner} needs the key `{key}`"),
         };
         let whole = format!("{}{map}", self.subject.base);
@@ -440,9 +466,9 @@ impl<'c> Checker<'c> {
 
     fn wrong_value(&self, at: &str, is_type: bool, must: &str, help: &[String]) -> Diagnostic {
         let code = if is_type {
-            self.subject.code(&option::TYPE, &spec::TYPE)
+            self.subject.code(&option::TYPE, self.subject.file.wrong_type)
         } else {
-            self.subject.code(&option::VALUE, &spec::VALUE)
+            self.subject.code(&option::VALUE, self.subject.file.wrong_value)
         };
         let given = self.value.pointer(at).map_or_else(|| "nothing".to_owned(), found);
         let message = format!("`{}` {must}, found {given}", self.subject.name(at));

@@ -3,7 +3,7 @@
 //! Promises: every problem of the file is reported, each once; nothing is said of what an earlier step
 //! already reported. Knows nothing of data, types or the graph's shape.
 
-mod faults;
+pub(crate) mod faults;
 mod inputs;
 #[cfg(test)]
 mod tests;
@@ -43,6 +43,7 @@ pub fn validate(
     vocabulary: &Vocabulary,
     folders: &Folders,
 ) -> Result<PipelineSpec, Vec<Diagnostic>> {
+    let plugins = resolved.plugins(folders).into_iter().map(|reference| reference.folder).collect();
     let Resolved { document, params, env } = resolved;
     let mut problems = Vec::new();
     if let Some(problem) = no_map(&document) {
@@ -57,7 +58,7 @@ pub fn validate(
     let seed = Seed::new(tree.child("seed").and_then(whole_number).unwrap_or(0));
     let store = tree.child("store").and_then(|tree| Some(absolute(tree.as_text()?, tree, folders)));
     if problems.is_empty() {
-        return Ok(PipelineSpec { name, description, seed, params, env, nodes, store, document });
+        return Ok(PipelineSpec { name, description, seed, params, env, plugins, nodes, store, document });
     }
     sort_by_place(&mut problems, document.source());
     Err(problems)
@@ -99,7 +100,8 @@ fn check_frame(document: &Document, vocabulary: &Vocabulary, problems: &mut Vec<
         let is_option = vocabulary.kind(uses)?.options["properties"].get(key).is_some();
         is_option.then(|| format!("`{key}` is an option of `{uses}`: write it under `with:`"))
     };
-    let subject = Subject { kind: None, base: "", option: None, absent: "", elsewhere: &elsewhere };
+    let file = &faults::PIPELINE;
+    let subject = Subject { kind: None, file, base: "", option: None, absent: "", elsewhere: &elsewhere };
     faults::check(document, &subject, schema, validator, document.value(), problems);
     let Some(version) = document.tree().child("fuseline").filter(|version| version.state == State::Known) else {
         return;
@@ -116,6 +118,9 @@ fn check_frame(document: &Document, vocabulary: &Vocabulary, problems: &mut Vec<
 /// Reports secrets that stand where nothing would open them: anywhere but in a node's options.
 fn check_secrets(tree: &Tree, at: &str, problems: &mut Vec<Diagnostic>) {
     let Content::Map(entries) = &tree.content else {
+        if let Content::List(items) = &tree.content {
+            items.iter().for_each(|item| check_secrets(item, at, problems));
+        }
         if let State::Secret(name) = &tree.state {
             let message = format!("the secret `{name}` stands where no node would open it");
             let problem = tree.place.point(Diagnostic::error(&param::ENV_SECRET, message), "not an option of a node");
@@ -225,6 +230,9 @@ impl<'c> NodeChecker<'c> {
         if let Some(kind) = vocabulary.kind(uses) {
             return Some((uses, kind));
         }
+        if vocabulary.may_be_unread(uses) {
+            return None;
+        }
         let stage = uses.split('.').next().unwrap_or_default();
         let same_stage: Vec<String> = vocabulary
             .names()
@@ -280,7 +288,8 @@ impl<'c> NodeChecker<'c> {
             let is_key = map.is_empty() && file::NODE_KEYS.contains(&key);
             is_key.then(|| format!("`{key}` belongs to the node: write it beside `with:`"))
         };
-        let subject = Subject { kind: Some(name), base: &base, option: None, absent: &uses, elsewhere: &elsewhere };
+        let file = &faults::PIPELINE;
+        let subject = Subject { kind: Some(name), file, base: &base, option: None, absent: &uses, elsewhere: &elsewhere };
         let first = self.problems.len();
         faults::check(document, &subject, &kind.options, validator, &value, self.problems);
         for (at, part) in self.finished_parts(&kind.options, &value, &base, first) {
@@ -378,7 +387,8 @@ fn matches_pattern(path: &[&str], text: &str) -> bool {
     regex::Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))
 }
 
-fn absolute(text: &str, tree: &Tree, folders: &Folders) -> String {
+/// A path as seen from the folder it starts from.
+pub(crate) fn absolute(text: &str, tree: &Tree, folders: &Folders) -> String {
     let folder = match tree.base {
         Base::PipelineFolder => folders.pipeline(),
         Base::WorkingDirectory => folders.working(),

@@ -113,7 +113,7 @@ fn the_frame_says_what_is_missing_or_unknown() {
     check(
         "zzz: 1\nnodes:\n  rows: {uses: ingest.csv, with: {path: a}, cahce: off}\n  more: {with: {}}\n",
         &[
-            "spec.unknown_key 1:1 zzz: a pipeline has no key `zzz` | its keys are `description`, `env`, `fuseline`, `name`, `nodes`, `params`, `seed`, `store`",
+            "spec.unknown_key 1:1 zzz: a pipeline has no key `zzz` | its keys are `description`, `env`, `fuseline`, `name`, `nodes`, `params`, `plugins`, `seed`, `store`",
             "spec.unknown_key 3:45 cahce: the node `rows` has no key `cahce` | did you mean `cache`?",
             "spec.missing_key 4:3 more: the node `more` needs the key `uses` | `uses`: The kind, such as `clean.impute`.",
         ],

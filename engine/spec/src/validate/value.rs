@@ -22,8 +22,8 @@ impl PipelineSpec {
         let Ok(validator) = jsonschema::draft202012::new(schema) else { return Vec::new() };
         let mut problems = Vec::new();
         for (value, at) in values {
-            let subject =
-                Subject { kind: Some(kind), base: at, option: Some(option), absent: at, elsewhere: &|_, _| None };
+            let (kind, file) = (Some(kind), &faults::PIPELINE);
+            let subject = Subject { kind, file, base: at, option: Some(option), absent: at, elsewhere: &|_, _| None };
             faults::check(&self.document, &subject, schema, &validator, value, &mut problems);
         }
         problems

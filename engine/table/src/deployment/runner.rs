@@ -234,7 +234,7 @@ fn side_inputs(
         ports.entry(read.port.clone()).or_default().rows.insert(read.rows, rows);
     }
     let blobs: Arc<dyn Blobs> = media.clone();
-    Ok(ReduceInputs { types, ports, blobs })
+    Ok(ReduceInputs { blobs, ..ReduceInputs::new(types, ports) })
 }
 
 /// The rows of a frozen table, each of whose pictures and sounds was packed with it.
