@@ -5,8 +5,10 @@
 
 use dfdx::shapes::{HasShape, Shape};
 use dfdx::tensor::{Cpu, CpuError, NoneTape, Storage, Tensor, TensorFromVec};
+use rayon::prelude::*;
 
 use crate::error::check_size;
+use crate::finish::TASK;
 use crate::{Element, KernelError};
 
 /// The storage of numbers on device `D`.
@@ -112,9 +114,11 @@ impl<E: Element> Buffers<E> for Cpu {
         factor: &Buffer<E, Self>,
     ) -> Result<(), CpuError> {
         let factor = factor[0];
-        for (sum, &summand) in sum.iter_mut().zip(summand.iter()) {
-            *sum += factor * summand;
-        }
+        sum.par_chunks_mut(TASK).zip(summand.par_chunks(TASK)).for_each(|(sum, summand)| {
+            for (sum, &summand) in sum.iter_mut().zip(summand) {
+                *sum += factor * summand;
+            }
+        });
         Ok(())
     }
 }

@@ -15,6 +15,7 @@
 //! The crate knows nothing of models, data sets or training loops. Its `unsafe` code is all in [`matrix`]; besides
 //! `nodes-models` nothing else names dfdx.
 
+mod attention;
 mod buffers;
 mod concat;
 mod cross_entropy;
@@ -33,12 +34,17 @@ mod optimiser;
 mod parameter;
 pub mod reduction;
 mod regression_loss;
+mod sequence;
+mod sequence_mean;
 mod stand_in;
 mod tape;
+mod token_embedding;
+mod transformer;
 
 #[cfg(test)]
 mod check;
 
+pub use attention::{Attended, AttentionKernel, AttentionShape};
 pub use buffers::{Buffer, Buffers, Matrix, Scalar, Vector, matrix_from, values_of};
 pub use concat::{ConcatKernel, concat};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
@@ -56,8 +62,12 @@ pub use multimodal_loss::{
 pub use optimiser::{Optimiser, OptimiserKernel, OptimiserSettings, Rule, StepSizes};
 pub use parameter::{Parameter, Regularised, Trainable};
 pub use regression_loss::{RegressionLoss, Residual, regression_loss};
+pub use sequence::{PADDING, Spans, Tokens};
+pub use sequence_mean::{SequenceMeanKernel, sequence_mean};
 pub use stand_in::{Places, StandInGradients, StandInKernel, with_stand_in};
 pub use tape::InputGradient;
+pub use token_embedding::{TokenKernel, embed_tokens, embedding_mean};
+pub use transformer::{BlockParameters, BlockSettings, Layer, transformer_block};
 
 pub use dfdx::shapes::Shape;
 #[cfg(feature = "cuda")]
@@ -75,6 +85,9 @@ pub trait Kernels<E: Element>:
     + MultimodalLossKernel<E>
     + StandInKernel<E>
     + GateKernel<E>
+    + TokenKernel<E>
+    + AttentionKernel<E>
+    + SequenceMeanKernel<E>
     + OptimiserKernel<E>
 {
 }
@@ -88,6 +101,9 @@ impl<E: Element, D> Kernels<E> for D where
         + MultimodalLossKernel<E>
         + StandInKernel<E>
         + GateKernel<E>
+        + TokenKernel<E>
+        + AttentionKernel<E>
+        + SequenceMeanKernel<E>
         + OptimiserKernel<E>
 {
 }

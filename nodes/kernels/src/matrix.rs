@@ -8,6 +8,7 @@
 //! adds along the inner dimension in order, whatever the threads.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -55,6 +56,19 @@ impl<'a, E: Element> View<'a, E> {
         }
     }
 
+    /// Some rows and columns of it, without a copy.
+    ///
+    /// # Panics
+    /// If it has no such rows or columns.
+    pub fn part(self, rows: Range<usize>, columns: Range<usize>) -> Self {
+        assert!(rows.start <= rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        assert!(columns.start <= columns.end && columns.end <= self.columns, "columns {columns:?} of {}", self.columns);
+        let first = rows.start * self.row_stride + columns.start * self.column_stride;
+        // An empty part may begin behind the last element.
+        let values = &self.values[first.min(self.values.len())..];
+        View { values, rows: rows.len(), columns: columns.len(), ..self }
+    }
+
     /// The slice it lies in.
     pub(crate) fn values(&self) -> &'a [E] {
         self.values
@@ -65,7 +79,7 @@ impl<'a, E: Element> View<'a, E> {
     }
 
     /// A copy in row-major order of a matrix that is stored transposed.
-    fn to_row_major(self) -> Vec<E> {
+    pub(crate) fn to_row_major(self) -> Vec<E> {
         let mut values = vec![E::ZERO; self.rows * self.columns];
         values.par_chunks_mut((TILE * self.columns).max(1)).enumerate().for_each(|(tile, copy)| {
             let first_row = tile * TILE;
@@ -112,6 +126,14 @@ pub fn product<E: Element>(left: View<'_, E>, right: View<'_, E>) -> Vec<E> {
     result
 }
 
+/// Overwrites `result`, a `(rows, columns)` matrix in row-major order, with `left · right`.
+///
+/// # Panics
+/// If the inner sizes differ or `result` has another size.
+pub fn product_into<E: Element>(left: View<'_, E>, right: View<'_, E>, result: &mut [E]) {
+    multiply(left, right, Target::Old(result));
+}
+
 /// Adds `left · right` to `sum`, a `(rows, columns)` matrix in row-major order.
 ///
 /// # Panics
@@ -122,14 +144,15 @@ pub fn add_product<E: Element>(left: View<'_, E>, right: View<'_, E>, sum: &mut 
 
 enum Target<'a, E> {
     New(&'a mut Vec<E>),
+    Old(&'a mut [E]),
     Sum(&'a mut [E]),
 }
 
 fn multiply<E: Element>(left: View<'_, E>, right: View<'_, E>, target: Target<'_, E>) {
     assert_eq!(left.columns, right.rows, "the inner sizes of a product differ");
     let (rows, columns, inner) = (left.rows, right.columns, left.columns);
-    if let Target::Sum(sum) = &target {
-        assert_eq!(sum.len(), rows * columns, "a product of another size is added");
+    if let Target::Sum(target) | Target::Old(target) = &target {
+        assert_eq!(target.len(), rows * columns, "a product of another size is added or written");
     }
     if rows == 0 || columns == 0 {
         return;
@@ -147,6 +170,7 @@ fn multiply<E: Element>(left: View<'_, E>, right: View<'_, E>, target: Target<'_
     };
     match target {
         Target::Sum(sum) => call_gemm(left, right, sum.as_mut_ptr(), Start::Added),
+        Target::Old(result) => call_gemm(left, right, result.as_mut_ptr(), Start::Overwritten),
         Target::New(result) => {
             result.clear();
             result.reserve_exact(rows * columns);
@@ -171,7 +195,7 @@ fn multiply_padded<E: Element>(left: View<'_, E>, right: View<'_, E>, target: Ta
     let padded_right = if columns == 1 { View::new(&right_values, inner, 2) } else { right };
     let mut padded = vec![E::ZERO; padded_rows * padded_columns];
     let start = match &target {
-        Target::New(_) => Start::Overwritten,
+        Target::New(_) | Target::Old(_) => Start::Overwritten,
         Target::Sum(sum) => {
             for (padded, sum) in padded.chunks_exact_mut(padded_columns).zip(sum.chunks_exact(columns)) {
                 padded[..columns].copy_from_slice(sum);
@@ -188,7 +212,7 @@ fn multiply_padded<E: Element>(left: View<'_, E>, right: View<'_, E>, target: Ta
             result.clear();
             result.extend(padded.chunks_exact(padded_columns).take(rows).flat_map(|row| &row[..columns]));
         }
-        Target::Sum(sum) => {
+        Target::Sum(sum) | Target::Old(sum) => {
             for (sum, padded) in sum.chunks_exact_mut(columns).zip(padded.chunks_exact(padded_columns)) {
                 sum.copy_from_slice(&padded[..columns]);
             }
@@ -213,7 +237,8 @@ fn call_gemm<E: Element>(left: View<'_, E>, right: View<'_, E>, destination: *mu
         let size = (inner - first).min(INNER_BLOCK);
         let add = start == Start::Added || block > 0;
         // SAFETY: a `View` is made by `new`, which checks that its slice holds `rows * columns` values, or from another
-        // view by exchanging or preserving the strides with the sizes; so every element that gemm reads at
+        // view by exchanging or preserving the strides with the sizes, or by `part`, which drops rows and columns at
+        // both ends; so every element that gemm reads at
         // `row * row_stride + column * column_stride` with `row < rows`, `column < columns` lies in the slice. `first` is
         // at most the inner size, so the two offsets stay within the slices or one past their end. The destination holds
         // `rows * columns` elements by the callers' allocation or assertion, is not shared (it comes from `&mut`), and is
@@ -345,6 +370,24 @@ mod tests {
             let copy = View::new(&stored, columns, rows).transposed().to_row_major();
             assert_eq!(copy, transpose(&stored, columns, rows), "{rows} x {columns}");
         }
+    }
+
+    #[test]
+    fn parts_are_multiplied_where_they_lie() {
+        let (left, right) = (numbers(5 * 7, 1), numbers(7 * 6, 2));
+        let (left, right) = (View::new(&left, 5, 7), View::new(&right, 7, 6));
+        let (a, b) = (left.part(1..4, 2..7), right.part(2..7, 3..5));
+        let mut found = vec![9.0; 6];
+        product_into(a, b, &mut found);
+        assert_eq!(found, product(a, b));
+        for (index, found) in found.iter().enumerate() {
+            let (row, column) = (1 + index / 2, 3 + index % 2);
+            let plain: f64 = (2..7).map(|inner| left.at(row, inner) * right.at(inner, column)).sum();
+            assert!((found - plain).abs() < 1e-14);
+        }
+        let transposed = left.transposed().part(0..7, 4..5);
+        assert_eq!(transposed.at(6, 0), left.at(4, 6));
+        product_into(left.part(5..5, 0..7), right, &mut []);
     }
 
     #[test]
