@@ -6,9 +6,9 @@ use crate::look_alike::Csv;
 use crate::process::{Server, ended, fuseline, said};
 use crate::workshop::Project;
 
-/// A folder with the quickstart in it.
-fn quickstart() -> Project {
-    let project = Project::quickstart(120);
+/// A folder with the loans pipeline in it.
+fn loans() -> Project {
+    let project = Project::loans(120);
     project.write();
     project
 }
@@ -29,7 +29,7 @@ fn init_gives_a_pipeline_that_checks_and_never_writes_over_one() {
 
 #[test]
 fn plan_says_by_its_exit_code_whether_there_is_work() {
-    let project = quickstart();
+    let project = loans();
     let plan = || said(project.path(), &["plan", "pipeline.yaml"]);
     let before = plan();
     assert_eq!(before.code, Some(2), "{before:?}");
@@ -45,7 +45,7 @@ fn plan_says_by_its_exit_code_whether_there_is_work() {
 
 #[test]
 fn plan_names_the_part_of_the_key_that_changed() {
-    let mut project = quickstart();
+    let mut project = loans();
     said(project.path(), &["run", "pipeline.yaml"]).ok();
     project.replace("strategy: median", "strategy: mean");
     project.write();
@@ -75,7 +75,7 @@ fn wrong_usage_is_apart_from_errors() {
 
 #[test]
 fn a_misspelt_column_is_shown_where_it_stands_with_the_right_name() {
-    let mut project = quickstart();
+    let mut project = loans();
     project.replace("columns: [purpose, housing]", "columns: [purpose, huosing]");
     project.write();
     for command in ["check", "plan", "run"] {
@@ -100,7 +100,7 @@ fn a_misspelt_column_is_shown_where_it_stands_with_the_right_name() {
 
 #[test]
 fn unknown_names_are_answered_with_the_nearest() {
-    let mut project = quickstart();
+    let mut project = loans();
     project.replace("uses: encode.one_hot", "uses: encode.onehot");
     project.write();
     let wrong = said(project.path(), &["check", "pipeline.yaml"]);
@@ -117,7 +117,7 @@ fn unknown_names_are_answered_with_the_nearest() {
 
 #[test]
 fn the_last_line_of_a_json_run_is_its_outcome() {
-    let project = quickstart();
+    let project = loans();
     let ran = said(project.path(), &["run", "pipeline.yaml", "--json"]).ok();
     for line in ran.stdout.lines() {
         let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
@@ -154,7 +154,7 @@ fn a_failed_run_ends_with_one_and_names_the_cause() {
 
 #[test]
 fn only_takes_what_a_node_needs_and_no_more() {
-    let project = quickstart();
+    let project = loans();
     let ran = said(project.path(), &["run", "pipeline.yaml", "--only", "words", "--json"]).ok().last_line();
     let nodes: Vec<&String> = ran["nodes"].as_object().unwrap().keys().collect();
     assert_eq!(nodes, ["loans", "split", "words"]);
@@ -162,7 +162,7 @@ fn only_takes_what_a_node_needs_and_no_more() {
 
 #[test]
 fn peek_and_get_show_what_a_node_made() {
-    let project = quickstart();
+    let project = loans();
     said(project.path(), &["run", "pipeline.yaml"]).ok();
     let peeked = said(project.path(), &["peek", "filled", "--pipeline", "pipeline.yaml", "--json"]).ok().json();
     assert_eq!(peeked["rows"], 120);
@@ -198,9 +198,9 @@ fn peek_and_get_show_what_a_node_made() {
 
 #[test]
 fn a_bundle_predicts_and_says_which_cell_it_cannot_read() {
-    let project = quickstart();
+    let project = loans();
     said(project.path(), &["run", "pipeline.yaml"]).ok();
-    said(project.path(), &["predict", "quickstart.fuse", "quickstart/loans.csv", "--out", "said.csv"]).ok();
+    said(project.path(), &["predict", "loans.fuse", "loans/loans.csv", "--out", "said.csv"]).ok();
     let predicted = Csv::parse(&std::fs::read_to_string(project.path().join("said.csv")).unwrap());
     assert_eq!(predicted.rows.len(), 120);
     assert!(predicted.column("prediction").iter().all(|class| ["yes", "no"].contains(class)));
@@ -208,14 +208,14 @@ fn a_bundle_predicts_and_says_which_cell_it_cannot_read() {
     let place = data.place("income");
     "much".clone_into(&mut data.rows[4][place]);
     std::fs::write(project.path().join("bad.csv"), data.to_text()).unwrap();
-    let wrong = said(project.path(), &["predict", "quickstart.fuse", "bad.csv", "--out", "no.csv"]);
+    let wrong = said(project.path(), &["predict", "loans.fuse", "bad.csv", "--out", "no.csv"]);
     assert_eq!(wrong.code, Some(1));
     for word in ["bad.csv", "line 6", "`income`"] {
         assert!(wrong.stderr.contains(word), "no {word} in {wrong:?}");
     }
     assert!(!project.path().join("no.csv").exists());
 
-    let server = Server::start(project.path(), "quickstart.fuse");
+    let server = Server::start(project.path(), "loans.fuse");
     assert_eq!(server.request("GET", "/health", "").0, 200);
     assert_eq!(server.request("GET", "/ready", "").0, 200);
     let (status, schema) = server.request("GET", "/schema", "");
@@ -231,7 +231,7 @@ fn a_bundle_predicts_and_says_which_cell_it_cannot_read() {
 
 #[test]
 fn diff_names_the_option_and_the_metrics_that_changed() {
-    let mut project = quickstart();
+    let mut project = loans();
     said(project.path(), &["run", "pipeline.yaml"]).ok();
     project.replace("strategy: median", "strategy: mean");
     project.write();
@@ -248,7 +248,7 @@ fn diff_names_the_option_and_the_metrics_that_changed() {
 
 #[test]
 fn colours_are_for_those_who_ask() {
-    let mut project = quickstart();
+    let mut project = loans();
     project.replace("columns: [purpose, housing]", "columns: [purpose, huosing]");
     project.write();
     let with = |name: &str, value: &str| {
@@ -263,7 +263,7 @@ fn colours_are_for_those_who_ask() {
 
 #[test]
 fn a_graph_is_drawn_in_three_formats() {
-    let project = quickstart();
+    let project = loans();
     for (format, beginning) in [("dot", "digraph"), ("mermaid", "flowchart"), ("svg", "<svg")] {
         let graph = said(project.path(), &["graph", "pipeline.yaml", "--format", format]).ok().stdout;
         assert!(graph.trim_start().starts_with(beginning), "{graph}");

@@ -50,7 +50,7 @@ fn learning(ran: &Ran) -> BTreeSet<&str> {
 
 #[test]
 fn contract_1_a_column_nothing_reads_passes_through_hits() {
-    let mut project = Project::quickstart(120);
+    let mut project = Project::loans(120);
     project.data = project.data.clone().with_column("note", |row| format!("note {row}"));
     check_unread(&project, "loans", "note", &["split", "burden", "filled", "scaled", "words"]);
     // A key that no split goes by.
@@ -74,7 +74,7 @@ fn check_unread(project: &Project, source: &str, column: &str, downstream: &[&st
 #[test]
 fn contract_1_a_test_row_reaches_no_fit() {
     let store = Store::temporary().unwrap();
-    for (project, column) in [(Project::quickstart(160), "income"), (Project::telco_churn(110), "MonthlyCharges")] {
+    for (project, column) in [(Project::loans(160), "income"), (Project::telco_churn(110), "MonthlyCharges")] {
         let before = project.run(&store);
         let row = before.split("split", &store).iter().position(|part| part == "test").unwrap();
         let mut changed = project.data.clone();
@@ -93,7 +93,7 @@ fn contract_1_a_test_row_reaches_no_fit() {
 #[test]
 fn contract_1_a_new_row_moves_no_other_row_to_another_part() {
     let store = Store::temporary().unwrap();
-    let project = Project::quickstart(200);
+    let project = Project::loans(200);
     let parts = |ran: &Ran| -> BTreeMap<String, String> {
         let names = ran.cells("split", "loan_id", &store);
         names.into_iter().zip(ran.split("split", &store)).collect()
@@ -112,7 +112,7 @@ fn contract_1_a_new_row_moves_no_other_row_to_another_part() {
 
 #[test]
 fn contract_3_chunks_change_no_bit() {
-    for project in [Project::quickstart(140), Project::telco_churn(110), Project::german_credit(90)] {
+    for project in [Project::loans(140), Project::telco_churn(110), Project::german_credit(90)] {
         let (one, other) = (Store::temporary().unwrap(), Store::temporary().unwrap());
         let few = project.run_in(&one, Chunking::ByRows(1_000_000));
         let many = project.run_in(&other, Chunking::ByRows(16));
@@ -147,7 +147,7 @@ fn digests(folder: &Path, store: &str) -> Vec<Value> {
 
 #[test]
 fn contract_3_threads_change_no_bit() {
-    for project in [Project::quickstart(140), Project::german_credit(90)] {
+    for project in [Project::loans(140), Project::german_credit(90)] {
         project.write();
         for (store, threads) in [("one", "1"), ("four", "4"), ("again", "4")] {
             said(project.path(), &["run", "pipeline.yaml", "--store", store, "--threads", threads]).ok();
@@ -179,7 +179,7 @@ fn bits_of(cells: &dyn Fn(&str) -> String) -> Vec<String> {
 
 #[test]
 fn contract_4_served_batch_and_training_time_predictions_are_bit_equal() {
-    let mut project = Project::quickstart(320);
+    let mut project = Project::loans(320);
     // Inner sizes of products that are no multiples of each other's blocks.
     project.replace("hidden: [32]", "hidden: [600, 1536, 3000]");
     project.replace("epochs: 2,", "epochs: 1,");
@@ -189,7 +189,7 @@ fn contract_4_served_batch_and_training_time_predictions_are_bit_equal() {
     let ran = project.run(&store);
     let trained = bits(&ran.frame("said", &store), &PREDICTED.map(str::to_owned));
 
-    let server = Server::start(project.path(), "quickstart.fuse");
+    let server = Server::start(project.path(), "loans.fuse");
     let header = project.data.header.join(",");
     let mut from = 0;
     for count in [1, 2, 3, 7, 64, 255] {
@@ -210,7 +210,7 @@ fn contract_4_served_batch_and_training_time_predictions_are_bit_equal() {
 
         let lines: Vec<String> = rows.iter().map(|row| row.join(",")).collect();
         std::fs::write(project.path().join("batch.csv"), format!("{header}\n{}\n", lines.join("\n"))).unwrap();
-        said(project.path(), &["predict", "quickstart.fuse", "batch.csv", "--out", "said.csv"]).ok();
+        said(project.path(), &["predict", "loans.fuse", "batch.csv", "--out", "said.csv"]).ok();
         let batch = crate::look_alike::Csv::parse(&std::fs::read_to_string(project.path().join("said.csv")).unwrap());
         let predicted: Vec<Vec<String>> =
             batch.rows.iter().map(|row| bits_of(&|name| row[batch.place(name)].clone())).collect();
@@ -220,7 +220,7 @@ fn contract_4_served_batch_and_training_time_predictions_are_bit_equal() {
     assert!(server.stop().success());
 }
 
-/// A row of the quickstart as a client sends it.
+/// A row of the loans as a client sends it.
 fn request(header: &[String], cells: &[String]) -> Value {
     let texts = ["purpose", "housing"];
     let feature = |(name, _): &(&String, &String)| !["loan_id", "default"].contains(&name.as_str());
@@ -254,7 +254,7 @@ fn contract_5_a_fit_is_shown_the_train_rows_and_no_other() {
     assert!(distinct.len() >= 3, "every fold holds other rows out");
 
     // And from a split that is drawn: the same.
-    let mut project = Project::quickstart(160);
+    let mut project = Project::loans(160);
     project.replace("  burden:\n", "  spied: {uses: test.spy, with: {names: loan_id}, in: split}\n  burden:\n");
     let ran = project.run(&store);
     let (shown, names, parts) = spied(&ran, "", &store).unwrap();
@@ -275,7 +275,7 @@ fn spied(ran: &Ran, instance: &str, store: &Store) -> Option<(Vec<String>, Vec<S
 
 #[test]
 fn contract_6_a_killed_run_leaves_nothing_but_finished_work() {
-    let project = Project::quickstart(140);
+    let project = Project::loans(140);
     project.write();
     said(project.path(), &["run", "pipeline.yaml", "--store", "calm"]).ok();
     let calm = digests(project.path(), "calm");
@@ -364,7 +364,7 @@ fn each_file(folder: &Path, look: &mut dyn FnMut(&Path, &[u8])) {
 
 #[test]
 fn a_second_run_does_nothing() {
-    for project in [Project::quickstart(140), Project::telco_churn(110), Project::german_credit(90)] {
+    for project in [Project::loans(140), Project::telco_churn(110), Project::german_credit(90)] {
         let store = Store::temporary().unwrap();
         let first = project.run(&store);
         let all_ran = first.outcome.tasks.iter().all(|task| task.status == TaskStatus::Ran);

@@ -102,7 +102,7 @@ fn the_schema_refuses_a_misspelt_option() {
     let schema = engine_spec::pipeline_schema(&engine_plan::vocabulary(&registry));
     let validator = jsonschema::draft202012::new(&schema).unwrap();
     for (right, wrong) in [("epochs:", "epoch:"), ("uses: encode.one_hot", "uses: encode.onehot"), ("path:", "pth:")] {
-        let (name, text) = pipelines().into_iter().find(|(name, _)| name == "quickstart.yaml").unwrap();
+        let (name, text) = pipelines().into_iter().find(|(name, _)| name == "loans.yaml").unwrap();
         assert!(text.contains(right));
         let text = text.replace(right, wrong);
         let document = Document::parse(SourceText { name, text }).unwrap();

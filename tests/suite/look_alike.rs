@@ -162,9 +162,9 @@ pub fn telco_churn(rows: usize, seed: u64) -> Csv {
     Csv::parse(&text)
 }
 
-/// The first `rows` loans of the quickstart.
+/// The first `rows` loans of the pipeline `loans`.
 pub fn loans(rows: usize) -> Csv {
-    let mut loans = Csv::parse(include_str!("../../pipelines/quickstart/loans.csv"));
+    let mut loans = Csv::parse(include_str!("../../pipelines/loans/loans.csv"));
     loans.rows.truncate(rows);
     loans
 }

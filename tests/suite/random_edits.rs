@@ -22,7 +22,7 @@ const QUICKSTART: &[Choice] = &[
     &["validation: 0.15, test: 0.25", "validation: 0.2, test: 0.2"],
     &["\"amount / income\"", "\"amount / (income + 1)\"", "\"(amount) / income\""],
     &["description: Credit risk on a small", "description: Credit risk on a little"],
-    &["out: quickstart.fuse", "out: other.fuse"],
+    &["out: loans.fuse", "out: other.fuse"],
     &["positive: \"yes\"", "positive: \"no\""],
     &["seed: 1\n", "seed: 2\n", "seed: 3\n"],
 ];
@@ -56,8 +56,8 @@ const GERMAN_CREDIT: &[Choice] = &[
 type Cells = (&'static str, &'static [&'static str]);
 
 #[test]
-fn contract_2_a_run_of_the_quickstart_does_what_was_previewed() {
-    let mut project = Project::quickstart(90);
+fn contract_2_a_run_of_the_loans_does_what_was_previewed() {
+    let mut project = Project::loans(90);
     project.replace("hidden: [32]", "hidden: [8]");
     project.replace("epochs: 2,", "epochs: 1,");
     project.data = project.data.with_column("note", |row| row.to_string());

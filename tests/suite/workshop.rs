@@ -32,10 +32,10 @@ impl Project {
         Project { folder, registry: fuseline_tests::registry(), data_file, text: text.to_owned(), data }
     }
 
-    /// `pipelines/quickstart.yaml` on its first `rows` loans, trained for a few epochs only.
-    pub fn quickstart(rows: usize) -> Project {
-        let text = include_str!("../../pipelines/quickstart.yaml");
-        let mut project = Project::new(text, "quickstart/loans.csv", look_alike::loans(rows));
+    /// `pipelines/loans.yaml` on its first `rows` loans, trained for a few epochs only.
+    pub fn loans(rows: usize) -> Project {
+        let text = include_str!("../../pipelines/loans.yaml");
+        let mut project = Project::new(text, "loans/loans.csv", look_alike::loans(rows));
         project.replace("epochs: 60", "epochs: 2");
         project
     }

@@ -62,7 +62,7 @@ fn measured() -> Result<String, Failure> {
         bench.wide(shape, &mut table)?;
     }
     bench.trivial(&mut table)?;
-    bench.quickstart(&mut table)?;
+    bench.loans(&mut table)?;
     bench.ingest(&mut table)?;
     bench.train(&mut table)?;
     Ok(table.markdown())
@@ -221,19 +221,19 @@ impl Bench {
         Ok(())
     }
 
-    fn quickstart(&self, table: &mut Table) -> Result<(), Failure> {
+    fn loans(&self, table: &mut Table) -> Result<(), Failure> {
         let pipelines = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines");
-        std::fs::create_dir_all(self.folder.join("quickstart"))?;
-        for file in ["quickstart.yaml", "quickstart/loans.csv"] {
+        std::fs::create_dir_all(self.folder.join("loans"))?;
+        for file in ["loans.yaml", "loans/loans.csv"] {
             std::fs::copy(pipelines.join(file), self.folder.join(file))?;
         }
         let times = self.rounds(ROUNDS / 4, || {
             let _ = std::fs::remove_dir_all(self.folder.join("quick"));
-            self.timed(&["run", "quickstart.yaml", "--store", "quick"])
+            self.timed(&["run", "loans.yaml", "--store", "quick"])
         })?;
-        table.add("`run pipelines/quickstart.yaml`, nothing stored", None, &times);
-        let times = self.rounds(ROUNDS, || self.timed(&["run", "quickstart.yaml", "--store", "quick"]))?;
-        table.add("`run pipelines/quickstart.yaml`, all hits", Some(Duration::from_secs(1)), &times);
+        table.add("`run pipelines/loans.yaml`, nothing stored", None, &times);
+        let times = self.rounds(ROUNDS, || self.timed(&["run", "loans.yaml", "--store", "quick"]))?;
+        table.add("`run pipelines/loans.yaml`, all hits", Some(Duration::from_secs(1)), &times);
         Ok(())
     }
 

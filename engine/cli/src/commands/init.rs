@@ -4,13 +4,13 @@ use std::path::Path;
 
 use crate::{Failure, SUCCESS};
 
-const PIPELINE: &str = include_str!("../../../../pipelines/quickstart.yaml");
-const LOANS: &str = include_str!("../../../../pipelines/quickstart/loans.csv");
+const PIPELINE: &str = include_str!("../../../../pipelines/loans.yaml");
+const LOANS: &str = include_str!("../../../../pipelines/loans/loans.csv");
 
-/// Writes the quickstart into `folder`, which must not hold it already.
+/// Writes the loans into `folder`, which must not hold it already.
 pub fn init(folder: &Path) -> Result<u8, Failure> {
     let pipeline = folder.join("pipeline.yaml");
-    let data = folder.join("quickstart");
+    let data = folder.join("loans");
     for path in [&pipeline, &data] {
         if path.exists() {
             return Err(Failure::message(format!("`{}` is already there; name another folder", path.display())));

@@ -1,6 +1,6 @@
-"""What pipelines/quickstart.yaml does, with pandas and scikit-learn: the work of one run, nothing kept.
+"""What pipelines/loans.yaml does, with pandas and scikit-learn: the work of one run, nothing kept.
 
-    python quickstart.py loans.csv
+    python loans.py loans.csv
 """
 
 import sys
