@@ -17,7 +17,7 @@ use crate::process::{Running, Server, ended, fuseline, said};
 use crate::workshop::{Project, Ran, texts};
 
 /// Everything a run made, without where it stands in chunks: the digest of each file and of each column as a whole.
-fn made(ran: &Ran, store: &Store) -> BTreeMap<String, String> {
+pub fn made(ran: &Ran, store: &Store) -> BTreeMap<String, String> {
     let mut made = BTreeMap::new();
     for (output, value) in &ran.outcome.outputs.0 {
         let name = format!("{}.{}", ran.plan.task(output.task).name, output.port);
@@ -127,7 +127,7 @@ fn contract_3_chunks_change_no_bit() {
     }
 }
 
-fn differ_nowhere(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) {
+pub fn differ_nowhere(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) {
     assert!(one.len() > 20);
     let differing: Vec<&String> =
         one.iter().filter(|(name, digest)| other.get(*name) != Some(digest)).map(|(name, _)| name).collect();
@@ -135,7 +135,7 @@ fn differ_nowhere(one: &BTreeMap<String, String>, other: &BTreeMap<String, Strin
 }
 
 /// Name, key and content of every task of the last run in a store.
-fn digests(folder: &Path, store: &str) -> Vec<Value> {
+pub fn digests(folder: &Path, store: &str) -> Vec<Value> {
     let shown = said(folder, &["show", "last", "--json", "--store", store]).ok().json();
     let tasks = shown["tasks"].as_array().unwrap();
     let mut digests: Vec<Value> =

@@ -12,4 +12,5 @@ mod media;
 mod plugins;
 mod process;
 mod random_edits;
+mod tensors;
 mod workshop;

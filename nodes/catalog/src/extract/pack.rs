@@ -3,7 +3,7 @@
 use engine_core::{LogicalType, Serving, Size};
 use engine_table::{
     At, Change, ColumnType, Columns, Describe, InputTypes, NodeError, OPTION_INVALID, Problem, ReduceInputs,
-    RowFunction, RowLocal, TableType, Written, tensor_column, tensor_slice,
+    RowFunction, RowLocal, Written, tensor_column, tensor_slice,
 };
 use polars::prelude::*;
 use schemars::JsonSchema;
@@ -188,7 +188,7 @@ mod tests {
     use std::sync::Arc;
 
     use engine_core::Role;
-    use engine_table::NoBlobs;
+    use engine_table::{NoBlobs, TableType};
     use serde_json::json;
 
     use super::super::media::tests::{applied, table};
