@@ -38,6 +38,10 @@ quality DATA:
 faults COUNT="30" SEED="1":
     tests/scripts/kill {{COUNT}} {{SEED}}
 
+# The example plug-in with a real interpreter, in an environment of its own.
+plugins:
+    tests/scripts/plugins
+
 # Everything CI does.
 ci:
     .ci/run
