@@ -26,6 +26,7 @@ mod embedding;
 mod error;
 mod finish;
 mod gate;
+mod gru;
 mod layer_norm;
 mod linear;
 pub mod matrix;
@@ -53,6 +54,7 @@ pub use embedding::{Codes, EmbeddingKernel, embed};
 pub use error::KernelError;
 pub use finish::{Activation, Dropout, Finish};
 pub use gate::{GateKernel, GateShape, GatedSum, gated_sum};
+pub use gru::{GruGradients, GruKept, GruKernel, GruShape, GruWeights, States, gru};
 pub use layer_norm::{LayerNormGradients, LayerNormKept, LayerNormKernel, layer_norm};
 pub use linear::{LinearGradients, LinearKernel, LinearShape, linear};
 pub use multimodal_loss::{
@@ -87,6 +89,7 @@ pub trait Kernels<E: Element>:
     + GateKernel<E>
     + TokenKernel<E>
     + AttentionKernel<E>
+    + GruKernel<E>
     + SequenceMeanKernel<E>
     + OptimiserKernel<E>
 {
@@ -103,6 +106,7 @@ impl<E: Element, D> Kernels<E> for D where
         + GateKernel<E>
         + TokenKernel<E>
         + AttentionKernel<E>
+        + GruKernel<E>
         + SequenceMeanKernel<E>
         + OptimiserKernel<E>
 {
