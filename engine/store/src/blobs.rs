@@ -129,6 +129,24 @@ mod tests {
     use crate::{Record, RecordOutput};
 
     #[test]
+    fn blobs_may_be_put_by_several_threads_into_an_empty_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Store::open(folder.path()).unwrap().blobs();
+        // Most are the first of their folder.
+        std::thread::scope(|scope| {
+            for thread in 0..4_u32 {
+                let blobs = &blobs;
+                scope.spawn(move || {
+                    for number in 0..300_u32 {
+                        // Half of them are put by another thread too.
+                        blobs.put(&[number, thread * (number % 2)].map(u32::to_le_bytes).concat()).unwrap();
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
     fn a_blob_is_an_object_and_a_store_open_for_reading_takes_none() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();

@@ -52,14 +52,12 @@ impl Objects {
         if path.exists() && (lock(&self.verified).contains(&digest) || self.read(&digest).is_ok()) {
             return Ok(digest);
         }
-        match self.layout.write_whole(&path, bytes) {
-            // The first object of its folder: `ab/` is made when it is needed.
-            Err(_) if path.parent().is_some_and(|folder| !folder.exists()) => {
-                let folder = path.parent().map(PathBuf::from).unwrap_or_default();
-                fs::create_dir_all(&folder).map_err(StoreError::file("make the folder", folder))?;
-                self.layout.write_whole(&path, bytes)?;
-            }
-            written => written?,
+        if self.layout.write_whole(&path, bytes).is_err() {
+            // Most often the first object of its folder: `ab/` is made when it is needed. It may have been made by
+            // another thread in between, so whether it is there says nothing.
+            let folder = path.parent().map(PathBuf::from).unwrap_or_default();
+            fs::create_dir_all(&folder).map_err(StoreError::file("make the folder", folder))?;
+            self.layout.write_whole(&path, bytes)?;
         }
         lock(&self.verified).insert(digest);
         lock(&self.unsynced).push(digest);

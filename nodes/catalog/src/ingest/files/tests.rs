@@ -1,3 +1,5 @@
+//! Folders, names, globs: what `ingest.files` says and what it refuses.
+
 use engine_core::Digest;
 use engine_table::{RowSet, TableType};
 use polars::prelude::df;
