@@ -38,7 +38,7 @@ pub fn made(ran: &Ran, store: &Store) -> BTreeMap<String, String> {
 }
 
 /// The tasks that learn from rows.
-fn learning(ran: &Ran) -> BTreeSet<&str> {
+pub fn learning(ran: &Ran) -> BTreeSet<&str> {
     let learns = |work: &Work, effect: Effect| match work {
         Work::Fit { .. } => true,
         Work::Reduce => effect == Effect::Fit,

@@ -13,4 +13,5 @@ mod plugins;
 mod process;
 mod random_edits;
 mod tensors;
+mod tuning;
 mod workshop;

@@ -59,6 +59,11 @@ impl Project {
         project
     }
 
+    /// A pipeline of a test's own over the first `rows` loans of the quickstart.
+    pub fn of_loans(text: &str, rows: usize) -> Project {
+        Project::new(text, "quickstart/loans.csv", look_alike::loans(rows))
+    }
+
     /// A pipeline of a test's own, without data.
     pub fn of_text(text: &str) -> Project {
         Project::new(text, "none.csv", Csv { header: vec!["none".to_owned()], rows: Vec::new() })
@@ -144,6 +149,12 @@ impl Ran {
     /// The names of the tasks that ran, in the order of the plan.
     pub fn executed(&self) -> Vec<&str> {
         let tasks = self.outcome.tasks.iter().filter(|task| task.status == TaskStatus::Ran);
+        tasks.map(|task| task.task.as_str()).collect()
+    }
+
+    /// The tasks that ended so, in the order of the plan.
+    pub fn with(&self, status: TaskStatus) -> Vec<&str> {
+        let tasks = self.outcome.tasks.iter().filter(|task| task.status == status);
         tasks.map(|task| task.task.as_str()).collect()
     }
 

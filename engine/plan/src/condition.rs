@@ -6,7 +6,7 @@
 use engine_store::Store;
 use engine_table::Chosen;
 
-use crate::{Output, OutputRef, Outputs, ResolveError, Task};
+use crate::{Output, OutputRef, Outputs, PlannedServing, ResolveError, Servings, Task};
 
 /// Of `of`, which has one output for each instance, the one that the task with the output `by` chose; nothing while
 /// that is not known. `task` waits for the choice.
@@ -23,6 +23,25 @@ pub fn chosen<'t>(
     let Some(instance) = instance(task, by, outputs, store)? else { return Ok(None) };
     let none = || wrong(task, format!("waits for a choice of instance {instance}, and there are {}", of.len()));
     of.get(instance).map(Some).ok_or_else(none)
+}
+
+/// The slice that `task` is to serve; nothing while a choice it depends on is not made.
+///
+/// # Errors
+/// As [`chosen`].
+pub fn chosen_serving<'t>(
+    task: &Task,
+    servings: &'t Servings,
+    outputs: &Outputs,
+    store: &Store,
+) -> Result<Option<&'t PlannedServing>, ResolveError> {
+    let (by, of) = match servings {
+        Servings::One(serving) => return Ok(Some(serving)),
+        Servings::ByChoice { by, of } => (by, of),
+    };
+    let Some(instance) = instance(task, by, outputs, store)? else { return Ok(None) };
+    let none = || wrong(task, format!("waits for a choice of instance {instance}, and there are {}", of.len()));
+    chosen_serving(task, of.get(instance).ok_or_else(none)?, outputs, store)
 }
 
 /// The place of the instance that the task with the output `by` chose.

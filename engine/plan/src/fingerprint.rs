@@ -12,7 +12,7 @@ use engine_store::{Fingerprint, KeyPart, Store};
 use engine_table::{Arity, ColumnType, Node, PortType, Table, Written};
 use serde_json::{Value, json};
 
-use crate::condition::chosen;
+use crate::condition::{chosen, chosen_serving};
 use crate::fetch::fetched;
 use crate::version::latest;
 use crate::{Environment, Output, OutputRef, Outputs, Plan, PlannedServing, ResolveError, Task, TaskRead, Work};
@@ -50,7 +50,8 @@ pub fn fingerprint(
         let from = plan.task(input.from.task);
         let arity = task.kind.inputs.iter().find(|port| port.name == input.port).map(|port| port.arity);
         let stable = match arity {
-            Some(Arity::Many) => format!("artifact {} {place} {}", input.port, from.name),
+            // By node, not by task: an instance does the same work under the name of another.
+            Some(Arity::Many) => format!("artifact {} {place} {}", input.port, from.node),
             _ => format!("artifact {}", input.port),
         };
         let digest = output.digest();
@@ -65,10 +66,11 @@ pub fn fingerprint(
         return Ok(None);
     }
     if let Work::Sink { serving } = &task.work {
-        if let Some(serving) = serving
-            && !parts.serving(plan, serving, outputs)?
-        {
-            return Ok(None);
+        if let Some(servings) = serving {
+            let Some(serving) = chosen_serving(task, servings, outputs, store)? else { return Ok(None) };
+            if !parts.serving(plan, serving, outputs)? {
+                return Ok(None);
+            }
         }
         if let Node::Sink(sink) = &task.bound.node
             && let Some(destination) = sink.destination()

@@ -25,14 +25,14 @@ mod vocabulary;
 pub use bind::bind;
 pub use codes::CODES;
 pub use compose::{compose, compose_and_gather};
-pub use condition::{chosen, takes_part};
+pub use condition::{chosen, chosen_serving, takes_part};
 pub use engine_store::{Fingerprint, KeyPart};
 pub use fetch::{Fetched, fetched};
 pub use fingerprint::fingerprint;
 pub use listing::{ColumnListing, ReadListing, gives_of, reads_of, writes_of};
 pub use plan::{
-    ArtifactInput, Checked, Condition, OutputRef, Plan, PlannedServing, PlannedStep, Resources, Task, TaskId, TaskRead,
-    Work,
+    ArtifactInput, Checked, Condition, OutputRef, Plan, PlannedServing, PlannedStep, Resources, Servings, Task, TaskId,
+    TaskRead, Work,
 };
 pub use preview::{Outlook, Preview, PreviewTask, Reason, Selected, Selection, preview, what_changed};
 pub use resolve::{Environment, LazyFiles, Output, Outputs, ResolveError};

@@ -89,6 +89,55 @@ pub struct PlannedServing {
     pub model_reads: Vec<String>,
 }
 
+/// The serving slice of a sink whose model may be one of several, made of other steps each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Servings {
+    /// There is one, whatever is chosen.
+    One(PlannedServing),
+    /// That of the chosen instance.
+    ByChoice {
+        /// The output that says which, as [`engine_table::Chosen`].
+        by: OutputRef,
+        /// One for each instance.
+        of: Vec<Servings>,
+    },
+}
+
+impl Servings {
+    /// Every slice there may be.
+    pub fn all(&self) -> Vec<&PlannedServing> {
+        match self {
+            Servings::One(serving) => vec![serving],
+            Servings::ByChoice { of, .. } => of.iter().flat_map(Servings::all).collect(),
+        }
+    }
+
+    /// The outputs that say which slice it is.
+    pub fn choices(&self) -> Vec<&OutputRef> {
+        match self {
+            Servings::One(_) => Vec::new(),
+            Servings::ByChoice { by, of } => std::iter::once(by).chain(of.iter().flat_map(Servings::choices)).collect(),
+        }
+    }
+
+    /// Gives every task and output another number.
+    pub(crate) fn renumber(&mut self, number: &dyn Fn(TaskId) -> TaskId) {
+        match self {
+            Servings::ByChoice { by, of } => {
+                by.task = number(by.task);
+                of.iter_mut().for_each(|of| of.renumber(number));
+            }
+            Servings::One(serving) => {
+                for step in &mut serving.steps {
+                    step.task = number(step.task);
+                    let tables = step.tables.iter_mut().flat_map(|read| read.tables.iter_mut());
+                    tables.for_each(|table| table.task = number(table.task));
+                }
+            }
+        }
+    }
+}
+
 /// What a task does.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Work {
@@ -133,7 +182,7 @@ pub enum Work {
     /// Writes outside the graph.
     Sink {
         /// What it wants packed.
-        serving: Option<PlannedServing>,
+        serving: Option<Servings>,
     },
 }
 
@@ -228,18 +277,30 @@ impl Task {
         };
         let conditions = self.conditions.iter().map(|condition| &condition.by);
         needs.extend(reads.chain(artifacts).chain(work).chain(conditions).map(|output| output.task));
-        if let Work::Sink { serving: Some(serving) } = &self.work {
-            needs.extend(serving.steps.iter().map(|step| step.task));
-            let frozen = serving.steps.iter().flat_map(|step| &step.tables).flat_map(|read| &read.tables);
-            needs.extend(frozen.map(|table| table.task));
+        if let Work::Sink { serving: Some(servings) } = &self.work {
+            needs.extend(servings.choices().into_iter().map(|by| by.task));
+            for serving in servings.all() {
+                needs.extend(serving.steps.iter().map(|step| step.task));
+                let frozen = serving.steps.iter().flat_map(|step| &step.tables).flat_map(|read| &read.tables);
+                needs.extend(frozen.map(|table| table.task));
+            }
         }
         needs.sort_unstable();
         needs.dedup();
         needs
     }
 
-    /// Every output it speaks of, whatever for.
-    pub(crate) fn references_mut(&mut self) -> Vec<&mut OutputRef> {
+    /// Gives it and every task it speaks of another number.
+    pub(crate) fn renumber(&mut self, number: &dyn Fn(TaskId) -> TaskId) {
+        self.id = number(self.id);
+        self.references_mut().into_iter().for_each(|output| output.task = number(output.task));
+        if let Work::Sink { serving: Some(servings) } = &mut self.work {
+            servings.renumber(number);
+        }
+    }
+
+    /// Every output it speaks of but those a sink packs.
+    fn references_mut(&mut self) -> Vec<&mut OutputRef> {
         let mut references: Vec<&mut OutputRef> = Vec::new();
         references.extend(self.reads.iter_mut().flat_map(|read| read.tables.iter_mut()));
         references.extend(self.artifacts.iter_mut().map(|input| &mut input.from));

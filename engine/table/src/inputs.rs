@@ -130,7 +130,7 @@ impl<'a> TrainRows<'a> {
 /// The files of an artifact and the node they come from.
 #[derive(Debug, Clone)]
 pub struct NamedFiles {
-    /// The node that made it, with its expansion: `quality@fold=2`.
+    /// The node that made it.
     pub node: String,
     /// The artifact.
     pub files: Arc<Files>,

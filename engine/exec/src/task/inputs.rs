@@ -69,11 +69,8 @@ impl TaskInputs<'_> {
         }
         for input in &self.task.artifacts {
             let files = self.files(&input.from)?;
-            let from = self.plan.task(input.from.task);
-            let node = match &from.instance {
-                None => from.node.clone(),
-                Some(instance) => format!("{}@{instance}", from.node),
-            };
+            // Without its instance, which the task's key does not hold: two instances may share the work.
+            let node = self.plan.task(input.from.task).node.clone();
             ports.entry(input.port.clone()).or_default().artifacts.push(NamedFiles { node, files });
         }
         Ok(ReduceInputs { blobs: self.store.blobs(), ..ReduceInputs::new(self.task.types.clone(), ports) })

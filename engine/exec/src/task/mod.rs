@@ -137,7 +137,7 @@ impl Workshop<'_> {
             Work::Apply { tables, fitted, .. } => tables.iter().chain(fitted).collect(),
             Work::Whole { tables, .. } => tables.iter().collect(),
             Work::Choose { by, of } => of.iter().chain([by]).collect(),
-            Work::Sink { serving: Some(serving) } => sink::packed(self.plan, serving),
+            Work::Sink { serving: Some(servings) } => sink::packed(self.plan, servings),
             _ => Vec::new(),
         };
         let needed = reads.chain(artifacts).chain(work);

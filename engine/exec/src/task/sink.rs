@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine_core::{Digest, LogicalType};
-use engine_plan::{OutputRef, Plan, PlannedServing, PlannedStep, Task, Work};
+use engine_plan::{OutputRef, Plan, PlannedServing, PlannedStep, Servings, Task, Work, chosen_serving};
 use engine_table::{
     ColumnType, Context, Destination, Files, NodeError, Read, RowFilter, ServingSlice, ServingStep, Sink, StepArtifact,
     StepTable, encode_segment,
@@ -21,15 +21,19 @@ use super::written::{Shelf, store_artifacts};
 /// Makes the artifacts; copying them out is [`copy_out`]'s part, after the record stands.
 pub(crate) fn run(
     node: &dyn Sink,
-    serving: Option<&PlannedServing>,
+    servings: Option<&Servings>,
     inputs: &TaskInputs<'_>,
     shelf: Shelf<'_>,
     context: &Context,
 ) -> Result<Made, NodeError> {
     let handed = hand_over(inputs)?;
-    let context = match serving {
+    let context = match servings {
         None => context.clone(),
-        Some(serving) => Context { serving: Some(Arc::new(slice(serving, inputs)?)), ..context.clone() },
+        Some(servings) => {
+            let serving = chosen_serving(inputs.task, servings, inputs.outputs, inputs.store);
+            let serving = serving.map_err(NodeError::failed)?.expect("a sink has a key only if its slice is known");
+            Context { serving: Some(Arc::new(slice(serving, inputs)?)), ..context.clone() }
+        }
     };
     let artifacts = node.run(&handed, &context)?;
     Ok(Made { outputs: store_artifacts(shelf, inputs.task, artifacts)? })
@@ -115,9 +119,10 @@ fn fitted_of(task: &Task) -> Option<&OutputRef> {
     }
 }
 
-/// The outputs that the steps of a serving slice carry into the bundle.
-pub(crate) fn packed<'p>(plan: &'p Plan, serving: &'p PlannedServing) -> Vec<&'p OutputRef> {
-    serving.steps.iter().flat_map(|step| step.packed(plan)).collect()
+/// The outputs that say which slice is served, and those that the steps of any carry into the bundle.
+pub(crate) fn packed<'p>(plan: &'p Plan, servings: &'p Servings) -> Vec<&'p OutputRef> {
+    let steps = servings.all().into_iter().flat_map(|serving| &serving.steps);
+    servings.choices().into_iter().chain(steps.flat_map(|step| step.packed(plan))).collect()
 }
 
 /// What became of a destination.

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use crate::{Task, TaskId, Work};
+use crate::{Task, TaskId};
 
 /// `ends` and everything they need or speak of, in topological order; of two tasks that could come next, the one laid
 /// out first does.
@@ -20,11 +20,7 @@ pub(super) fn needed(tasks: Vec<Task>, ends: &[TaskId]) -> Vec<Task> {
     let mut tasks: Vec<Option<Task>> = tasks.into_iter().map(Some).collect();
     let moved = order.into_iter().filter_map(|id| {
         let mut task = tasks[id.0].take()?;
-        task.id = places[id.0];
-        task.references_mut().into_iter().for_each(|output| output.task = places[output.task.0]);
-        if let Work::Sink { serving: Some(serving) } = &mut task.work {
-            serving.steps.iter_mut().for_each(|step| step.task = places[step.task.0]);
-        }
+        task.renumber(&|id| places[id.0]);
         Some(task)
     });
     moved.collect()

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::findings::input_pointer;
 use super::planner::{Planner, Site};
 use crate::version::{goes_on_from, last_writer, latest, writer_of};
-use crate::{OutputRef, PlannedServing, PlannedStep, Task, TaskId, TaskRead, Work, codes};
+use crate::{OutputRef, PlannedServing, PlannedStep, Servings, Task, TaskId, TaskRead, Work, codes};
 
 /// What becomes of a task between the request and the model.
 enum Part {
@@ -27,8 +27,38 @@ enum Part {
 
 impl<'w, 's> Planner<'w, 's> {
     /// The slice `request` asks for; nothing if it cannot be served, which is reported.
-    pub(super) fn serving(&mut self, site: &Site<'w, 's>, request: ServingRequest) -> Option<PlannedServing> {
-        let (model_tables, model_reads) = self.model_of(site, &request)?;
+    pub(super) fn serving(&mut self, site: &Site<'w, 's>, request: ServingRequest) -> Option<Servings> {
+        let model = self.model_of(site, &request)?;
+        self.servings(site, &request, &model)
+    }
+
+    /// The slice of `model`; where it is chosen of several that are made of other steps, that of each.
+    fn servings(&mut self, site: &Site<'w, 's>, request: &ServingRequest, model: &OutputRef) -> Option<Servings> {
+        let task = self.task(model.task);
+        if let Work::Choose { by, of } = &task.work {
+            let (by, of) = (by.clone(), of.clone());
+            let made_of = |model: &OutputRef| (&self.task(model.task).behind, self.output_type(model));
+            if of.iter().any(|model| made_of(model) != made_of(&of[0])) {
+                // Every one of them, so that each problem is found.
+                let of: Vec<Option<Servings>> = of.iter().map(|model| self.servings(site, request, model)).collect();
+                return Some(Servings::ByChoice { by, of: of.into_iter().collect::<Option<_>>()? });
+            }
+        }
+        let (tables, reads) = match self.output_type(model) {
+            PortType::Model(model_type) => (task.behind.clone(), model_type.reads.clone()),
+            _ => return None,
+        };
+        self.serving_of(site, request.clone(), tables, reads).map(Servings::One)
+    }
+
+    /// The slice of a model that reads the columns `model_reads` of the merge of `model_tables`.
+    fn serving_of(
+        &mut self,
+        site: &Site<'w, 's>,
+        request: ServingRequest,
+        model_tables: Vec<OutputRef>,
+        model_reads: Vec<String>,
+    ) -> Option<PlannedServing> {
         let request_task = self.request_task(site, &request)?;
         let request_type = self.task(request_task).table()?.clone();
         let needed = self.needed(site, &request, request_task, &model_tables, &model_reads)?;
@@ -39,14 +69,11 @@ impl<'w, 's> Planner<'w, 's> {
         Some(serving)
     }
 
-    /// The tables behind the model and the columns it reads.
-    fn model_of(&mut self, site: &Site<'w, 's>, request: &ServingRequest) -> Option<(Vec<OutputRef>, Vec<String>)> {
-        let port = site.ports.get(&request.model);
-        let model = site.ports.types.artifacts(&request.model).iter().find_map(|artifact| match artifact {
-            PortType::Model(model) => Some(model),
-            _ => None,
-        });
-        let (Some(port), Some(model)) = (port, model) else {
+    /// The model that is to be served.
+    fn model_of(&mut self, site: &Site<'w, 's>, request: &ServingRequest) -> Option<OutputRef> {
+        let outputs = site.ports.get(&request.model).map_or(&[][..], |port| port.outputs.as_slice());
+        let model = outputs.iter().find(|output| matches!(self.output_type(output), PortType::Model(_)));
+        let Some(model) = model.cloned() else {
             let message = format!(
                 "`{}` is to serve the model on its port `{}`, and there is none",
                 site.node.spec.id, request.model
@@ -56,7 +83,7 @@ impl<'w, 's> Planner<'w, 's> {
             self.report(site, diagnostic);
             return None;
         };
-        Some((port.tables.clone(), model.reads.clone()))
+        Some(model)
     }
 
     fn request_task(&mut self, site: &Site<'w, 's>, request: &ServingRequest) -> Option<TaskId> {

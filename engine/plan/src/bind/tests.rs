@@ -5,7 +5,7 @@ use engine_table::{RowFilter, StepInput};
 
 use super::*;
 use crate::testing::{plan_of, problems_of, registry, shown, spec};
-use crate::{OutputRef, Work};
+use crate::{OutputRef, PlannedServing, Servings, Work};
 
 const ROWS: &str =
     "rows: {uses: ingest.rows, with: {path: r.json, schema: [a, b, y, id], roles: {y: target, id: key}}}";
@@ -474,9 +474,14 @@ fn expansions_of_equal_instances_keep_their_tasks_apart() {
     assert!(all.contains(&"model@trial=1") && all.contains(&"model@two:trial=1"), "{all:?}");
 }
 
-fn serving(plan: &Plan) -> &crate::PlannedServing {
+fn servings(plan: &Plan) -> &Servings {
     let bundle = plan.main_task("bundle").unwrap();
-    let Work::Sink { serving: Some(serving) } = &bundle.work else { panic!("nothing to serve") };
+    let Work::Sink { serving: Some(servings) } = &bundle.work else { panic!("nothing to serve") };
+    servings
+}
+
+fn serving(plan: &Plan) -> &PlannedServing {
+    let Servings::One(serving) = servings(plan) else { panic!("one of several") };
     serving
 }
 
@@ -497,6 +502,24 @@ fn a_deployment_holds_the_steps_the_model_needs_and_asks_for_no_more() {
     assert_eq!(steps, [("c", vec![StepInput::Request]), ("scaled", vec![StepInput::Step(0)])]);
     assert_eq!(serving.model_inputs, [StepInput::Step(1)]);
     assert_eq!(serving.model_reads, ["c"]);
+}
+
+#[test]
+fn a_deployment_of_a_chosen_model_holds_the_steps_of_its_trial() {
+    let bundle = BUNDLE.replace("model: model", "model: best");
+    let steps = |serving: &PlannedServing, plan: &Plan| -> Vec<String> {
+        serving.steps.iter().map(|step| plan.task(step.task).name.clone()).collect()
+    };
+    // Trials that differ below the tables share them.
+    let plan = plan_of(&nodes(&[ROWS, SPLIT, MODEL, &tune("space: {model.epochs: [3, 5]}", "model"), &bundle]));
+    assert_eq!(steps(serving(&plan), &plan), ["scaled"]);
+    let plan = plan_of(&nodes(&[ROWS, SPLIT, MODEL, &tune("space: {scaled.plus: [3, 5]}", "model"), &bundle]));
+    let Servings::ByChoice { by, of } = servings(&plan) else { panic!("the same for both") };
+    assert_eq!(plan.task(by.task).name, "best/choice");
+    let each: Vec<Vec<String>> = of.iter().flat_map(Servings::all).map(|serving| steps(serving, &plan)).collect();
+    assert_eq!(each, [["scaled@trial=0"], ["scaled@trial=1"]]);
+    let needs = plan.main_task("bundle").unwrap().needs();
+    assert!(needs.contains(&by.task) && needs.contains(&plan.main_task("scaled@trial=1").unwrap().id));
 }
 
 #[test]

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::assignment::{self, Assigner, By, Cuts};
 use crate::place;
 
-/// Deals rows into folds; one fold is test, the others are train.
+/// Deals rows into folds; one fold is test, the others are train. With a share of `test` rows kept out of the folds, one
+/// fold is validation.
 ///
 /// In the plain graph the fold `fold` is test. `evaluate.cross_validate` has the graph above it run once for
 /// every fold in turn, so every row is scored once.
@@ -24,7 +25,8 @@ pub struct FoldsOptions {
     #[schemars(range(min = 2, max = 100))]
     pub folds: u32,
 
-    /// Which fold is test, from 0; cross-validation sets it for every fold in turn.
+    /// Which fold is test, or validation if there is a `test` share, from 0; cross-validation sets it for every fold in
+    /// turn.
     #[serde(default)]
     #[schemars(range(min = 0, max = 99))]
     pub fold: u32,
@@ -33,6 +35,12 @@ pub struct FoldsOptions {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 0.5))]
     pub validation: f64,
+
+    /// The share of all rows that is test whatever the fold, from 0 to 0.5; held in the mean. The fold in turn is then
+    /// validation: so options can be tuned over folds, and test rows are left to say how good the result is.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 0.5))]
+    pub test: f64,
 
     /// The category, bool or int column whose classes are dealt evenly over the folds; usually the target.
     #[serde(default)]
@@ -60,6 +68,7 @@ fn default_folds() -> u32 {
 pub struct FoldCuts {
     folds: Cuts,
     validation: Cuts,
+    test: Cuts,
 }
 
 /// The kind.
@@ -69,7 +78,7 @@ pub struct Folds {
 
 impl Describe for Folds {
     const KIND: &'static str = "split.folds";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SERVING: Serving = Serving::Skip;
     const RANDOM: bool = true;
     const EXAMPLE: &'static str = r"fuseline: 1
@@ -84,12 +93,18 @@ nodes:
     type Options = FoldsOptions;
 
     fn new(options: FoldsOptions) -> Result<Folds, Vec<Problem>> {
-        if options.fold < options.folds {
-            return Ok(Folds { options });
+        let FoldsOptions { fold, folds, validation, test, .. } = &options;
+        let mut problems = Vec::new();
+        if fold >= folds {
+            let message = format!("there is no fold {fold}: the {folds} folds are 0 to {}", folds.saturating_sub(1));
+            problems.push(Problem::error(&OPTION_INVALID, place::option("fold"), message));
         }
-        let FoldsOptions { fold, folds, .. } = &options;
-        let message = format!("there is no fold {fold}: the {folds} folds are 0 to {}", folds.saturating_sub(1));
-        Err(vec![Problem::error(&OPTION_INVALID, place::option("fold"), message)])
+        if *validation > 0.0 && *test > 0.0 {
+            let message = "with a share of `test` rows the fold in turn is validation, so there is no share of it";
+            let problem = Problem::error(&OPTION_INVALID, place::option("validation"), message);
+            problems.push(problem.help("leave out `validation`, or `test`"));
+        }
+        if problems.is_empty() { Ok(Folds { options }) } else { Err(problems) }
     }
 }
 
@@ -114,16 +129,19 @@ impl FitApply for Folds {
             folds: Cuts::learn(self.by(), &ends, "split.folds", train, context)?,
             // Independent of the folds, so that a row is validation in every fold it is not scored in, or in none.
             validation: Cuts::learn(self.by(), &[self.options.validation], "split.folds.validation", train, context)?,
+            test: Cuts::learn(self.by(), &[self.options.test], "split.folds.test", train, context)?,
         })
     }
 
     fn apply(&self, cuts: &FoldCuts, rows: &DataFrame) -> Result<DataFrame, NodeError> {
-        let test = self.options.fold as usize;
-        let held_back = cuts.validation.slots(rows)?;
-        let part = |(fold, held_back)| match (fold == test, held_back == 0) {
-            (true, _) => Part::Test,
-            (false, true) => Part::Validation,
-            (false, false) => Part::Train,
+        let turn = self.options.fold as usize;
+        let of_turn = if self.options.test > 0.0 { Part::Validation } else { Part::Test };
+        let held_back = cuts.validation.slots(rows)?.into_iter().zip(cuts.test.slots(rows)?);
+        let part = |(fold, (validation, test))| match (fold == turn, validation == 0, test == 0) {
+            (_, _, true) => Part::Test,
+            (true, _, _) => of_turn,
+            (false, true, _) => Part::Validation,
+            (false, false, _) => Part::Train,
         };
         let parts = cuts.folds.slots(rows)?.into_iter().zip(held_back).map(part);
         assignment::split_frame(&self.options.column, parts)
@@ -192,6 +210,20 @@ mod tests {
         // Exactly a quarter of all rows is marked; about four fifths of them lie outside the test fold.
         assert!(held_back.abs_diff(200) < 30, "{held_back}");
         assert!(without.iter().zip(&with).all(|(a, b)| (a == "test") == (b == "test")));
+    }
+
+    #[test]
+    fn test_rows_outside_the_folds_are_the_same_in_every_fold() {
+        let folds: Vec<Vec<String>> = (0..5).map(|number| parts(serde_json::json!({"fold": number, "test": 0.2}))).collect();
+        let count = |part: &str, row: usize| folds.iter().filter(|parts| parts[row] == part).count();
+        for row in 0..1000 {
+            let found = (count("test", row), count("validation", row), count("train", row));
+            assert!(found == (5, 0, 0) || found == (0, 1, 4), "row {row}: {found:?}");
+        }
+        // 20 % of 1,000; four standard deviations of a share in the mean are 51.
+        assert!(folds[0].iter().filter(|part| *part == "test").count().abs_diff(200) < 51);
+        let options = serde_json::json!({"test": 0.2, "validation": 0.1});
+        assert_eq!(Folds::new(serde_json::from_value(options).unwrap()).err().unwrap().len(), 1);
     }
 
     #[test]
