@@ -310,11 +310,7 @@ impl Task {
             Work::Apply { tables, fitted, .. } => references.extend(tables.iter_mut().chain(fitted)),
             Work::Whole { tables, .. } => references.extend(tables.iter_mut()),
             Work::Choose { by, of } => references.extend(of.iter_mut().chain([by])),
-            Work::Sink { serving: Some(serving) } => {
-                let frozen = serving.steps.iter_mut().flat_map(|step| &mut step.tables);
-                references.extend(frozen.flat_map(|read| &mut read.tables));
-            }
-            Work::Source { .. } | Work::Fit { .. } | Work::Reduce | Work::Encoder | Work::Sink { serving: None } => {}
+            Work::Source { .. } | Work::Fit { .. } | Work::Reduce | Work::Encoder | Work::Sink { .. } => {}
         }
         references
     }
