@@ -6,6 +6,7 @@ mod command_line;
 mod contracts;
 mod cuda;
 mod diagnostics;
+mod joint;
 mod kinds;
 mod look_alike;
 mod media;

@@ -268,10 +268,9 @@ impl<'w, 's> Planner<'w, 's> {
         let instance = self.instance(scope).map(str::to_owned);
         for problem in problems {
             // What an instance's value does not fit stands where the value does.
-            let written = self.scopes[scope].written.get(&place).map_or(&[][..], Vec::as_slice);
             let value = match &problem.at {
-                At::Option(option) => written.iter().find(|(of, _)| option.starts_with(of) || of.starts_with(option)),
-                _ => written.first(),
+                At::Option(option) => self.value_of(place, scope, option),
+                _ => self.scopes[scope].written.get(&place).and_then(|written| written.first()),
             };
             match value.map(|(_, pointer)| pointer.clone()) {
                 Some(pointer) => self.findings.problem_at(instance.as_deref(), &pointer, problem),
@@ -279,6 +278,13 @@ impl<'w, 's> Planner<'w, 's> {
             }
         }
         None
+    }
+
+    /// The option of the node at `place` that the instance `scope` sets, of which `option` is a part or which is a part
+    /// of it, and where its value stands.
+    fn value_of(&self, place: usize, scope: usize, option: &str) -> Option<&(String, String)> {
+        let written = self.scopes[scope].written.get(&place)?;
+        written.iter().find(|(of, _)| option.starts_with(of) || of.starts_with(option))
     }
 
     fn report_full(&mut self, node: &Wired<'s>) {
@@ -364,7 +370,17 @@ impl<'w, 's> Planner<'w, 's> {
             Ok(value) => Some(value),
             Err(problems) => {
                 let instance = self.instance(site.scope).map(str::to_owned);
-                self.findings.problems(instance.as_deref(), site.node.spec, problems);
+                let place = self.wiring.place(&site.node.spec.id);
+                for problem in problems {
+                    let value = match (&problem.at, place) {
+                        (At::Option(option), Some(place)) => self.value_of(place, site.scope, option),
+                        _ => None,
+                    };
+                    match value.map(|(_, pointer)| pointer.clone()) {
+                        Some(pointer) => self.findings.problem_at(instance.as_deref(), &pointer, problem),
+                        None => self.findings.problem(instance.as_deref(), site.node.spec, problem),
+                    }
+                }
                 None
             }
         }

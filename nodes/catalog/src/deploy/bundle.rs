@@ -133,37 +133,59 @@ fn deployment(slice: &ServingSlice, model: &ModelType, files: &Arc<Files>) -> Re
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use engine_core::{LogicalType, Role};
     use engine_table::deployment::Runner;
-    use engine_table::{Kind, NodeError, Prediction, Read, Registry, RowFilter, StepInput};
+    use engine_table::{Kind, NodeError, Prediction, Read, Registry, RowFilter, StepInput, TableType, concatenated};
     use polars::prelude::{DataFrame, df};
 
     use super::*;
-    use crate::model::trained::tests::{frame, multimodal};
+    use crate::model::trained::Predicted;
+    use crate::model::trained::tests::{frame, multimodal, table};
 
-    fn bundled() -> (Deployment, Arc<Files>) {
+    /// The deployment of a model that reads columns of a request as they come.
+    fn deployed(model: &ModelType, files: &Arc<Files>, request: Vec<ColumnType>) -> Deployment {
+        let slice = ServingSlice {
+            request_node: "rows".into(),
+            request,
+            steps: Vec::new(),
+            model_inputs: vec![StepInput::Request],
+            model_reads: Read::new("model", RowFilter::All, &model.reads),
+            blobs: BTreeMap::new(),
+        };
+        deployment(&slice, model, files).unwrap()
+    }
+
+    /// What a deployment of the model, written and read, answers to rows that come `batch` at a time.
+    pub(crate) fn answers(
+        model: &ModelType,
+        files: &Arc<Files>,
+        table: &TableType,
+        rows: &DataFrame,
+        batch: usize,
+    ) -> DataFrame {
+        let request: Vec<ColumnType> = model.reads.iter().map(|name| table.column(name).unwrap().clone()).collect();
+        let read = Deployment::decode(&deployed(model, files, request).encode()).unwrap();
+        let runner = Runner::new(&read, &Registry::new([Kind::row_local::<Table>()])).unwrap();
+        let rows = rows.select(model.reads.iter().map(String::as_str)).unwrap();
+        let parts = (0..rows.height()).step_by(batch);
+        concatenated(parts.map(|start| runner.predict(&rows.slice(start as i64, batch)).unwrap()).collect()).unwrap()
+    }
+
+    fn model() -> (ModelType, Arc<Files>) {
         let files = Arc::new(multimodal(1).to_files().unwrap());
-        let reads = ["age", "job", "amount"];
+        let target = ColumnType::new("default", LogicalType::Category).with_role(Role::Target);
+        (ModelType::new(Prediction::Class, target, ["age", "job", "amount"].map(str::to_owned).to_vec()), files)
+    }
+
+    fn bundled() -> Deployment {
+        let (model, files) = model();
         let request: Vec<ColumnType> = vec![
             ColumnType::new("age", LogicalType::Int),
             ColumnType::new("job", LogicalType::Category).with_nullable(true),
             ColumnType::new("amount", LogicalType::Float),
         ];
-        let slice = ServingSlice {
-            request_node: "loans".into(),
-            request,
-            steps: Vec::new(),
-            model_inputs: vec![StepInput::Request],
-            model_reads: Read::new("model", RowFilter::All, reads),
-            blobs: BTreeMap::new(),
-        };
-        let model = ModelType::new(
-            Prediction::Class,
-            ColumnType::new("default", LogicalType::Category).with_role(Role::Target),
-            reads.map(str::to_owned).to_vec(),
-        );
-        (deployment(&slice, &model, &files).unwrap(), files)
+        deployed(&model, &files, request)
     }
 
     fn ask(deployment: Deployment, rows: &DataFrame) -> Result<DataFrame, NodeError> {
@@ -173,27 +195,28 @@ mod tests {
 
     #[test]
     fn a_bundle_that_was_written_and_read_predicts_as_the_model_bit_for_bit() {
-        let (deployment, _) = bundled();
-        let read = Deployment::decode(&deployment.encode()).unwrap();
-        let rows = frame(40).drop("default").unwrap();
-        let found = ask(read, &rows).unwrap();
-        let names: Vec<&str> = found.get_column_names().iter().map(|name| name.as_str()).collect();
-        assert_eq!(names, ["prediction", "confidence", "probability_no", "probability_yes"]);
-        let crate::model::trained::Predicted::Probabilities(expected) = multimodal(1).predict(&rows).unwrap() else {
+        let (model, files) = model();
+        let rows = frame(40);
+        let Predicted::Probabilities(expected) = multimodal(1).predict(&rows).unwrap() else {
             panic!("the model predicts classes")
         };
-        let yes: Vec<f64> = found.column("probability_yes").unwrap().f64().unwrap().iter().flatten().collect();
-        assert_eq!(yes, expected.iter().skip(1).step_by(2).copied().collect::<Vec<_>>());
+        for batch in [1, 7, 40] {
+            let found = answers(&model, &files, &table(), &rows, batch);
+            let names: Vec<&str> = found.get_column_names().iter().map(|name| name.as_str()).collect();
+            assert_eq!(names, ["prediction", "confidence", "probability_no", "probability_yes"]);
+            let yes: Vec<f64> = found.column("probability_yes").unwrap().f64().unwrap().iter().flatten().collect();
+            assert_eq!(yes, expected.iter().skip(1).step_by(2).copied().collect::<Vec<_>>(), "batches of {batch}");
+        }
     }
 
     #[test]
     fn equal_models_give_equal_bundles() {
-        assert_eq!(bundled().0.encode(), bundled().0.encode());
+        assert_eq!(bundled().encode(), bundled().encode());
     }
 
     #[test]
     fn a_row_that_lacks_a_number_is_named() {
         let rows = df!("age" => [1_i64], "job" => ["a"], "amount" => [None::<f64>]).unwrap();
-        assert!(ask(bundled().0, &rows).unwrap_err().to_string().contains("`amount`"));
+        assert!(ask(bundled(), &rows).unwrap_err().to_string().contains("`amount`"));
     }
 }

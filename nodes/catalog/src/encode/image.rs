@@ -95,13 +95,14 @@ impl Describe for ImageEncoder {
     const KIND: &'static str = "encode.image";
     const VERSION: u32 = 1;
     const EXAMPLE: &'static str = r"fuseline: 1
-name: parcels
+name: claims
 nodes:
-  parcels: {uses: ingest.parquet, with: {path: parcels.parquet, roles: {damaged: target}}}
-  split: {uses: split.random, with: {shares: {train: 0.7, validation: 0.15, test: 0.15}}, in: parcels}
-  photo: {uses: encode.image, with: {column: pixels, channels: [16, 32], width: 64}, in: split}
-  damage: {uses: train.multimodal, with: {target: damaged}, in: {encoders: [photo]}}
-  quality: {uses: evaluate.classification, in: damage}
+  claims: {uses: ingest.claims, with: {rows: 500, missing: {image: 0.1}}}
+  split: {uses: split.random, with: {shares: {train: 0.7, validation: 0.15, test: 0.15}}, in: claims}
+  pictures: {uses: extract.image_tensor, with: {column: receipt, size: [32, 32], grey: true, as: picture}, in: split}
+  receipt: {uses: encode.image, with: {column: picture, channels: [16, 32], width: 64}, in: pictures}
+  fraud: {uses: train.multimodal, with: {target: fraud}, in: {encoders: [receipt]}}
+  quality: {uses: evaluate.classification, in: fraud}
 ";
     const SERVING: Serving = Serving::Skip;
     type Options = ImageEncoderOptions;

@@ -105,13 +105,17 @@ impl Describe for SoundEncoder {
     const KIND: &'static str = "encode.sound";
     const VERSION: u32 = 1;
     const EXAMPLE: &'static str = r"fuseline: 1
-name: digits
+name: claims
 nodes:
-  digits: {uses: ingest.parquet, with: {path: digits.parquet, types: {digit: category}, roles: {digit: target}}}
-  split: {uses: split.random, with: {shares: {train: 0.7, validation: 0.15, test: 0.15}}, in: digits}
-  voice: {uses: encode.sound, with: {column: spectrogram, architecture: gru, hidden: 64, width: 64}, in: split}
-  digit: {uses: train.multimodal, with: {target: digit}, in: {encoders: [voice]}}
-  quality: {uses: evaluate.classification, in: digit}
+  claims: {uses: ingest.claims, with: {rows: 500, missing: {sound: 0.1}}}
+  split: {uses: split.random, with: {shares: {train: 0.7, validation: 0.15, test: 0.15}}, in: claims}
+  sounds:
+    uses: extract.log_mel
+    with: {column: voice, sample_rate: 4000, frames: 20, mels: 20, n_fft: 256, hop: 64, as: spectrogram}
+    in: split
+  voice: {uses: encode.sound, with: {column: spectrogram, architecture: gru, hidden: 64, width: 64}, in: sounds}
+  fraud: {uses: train.multimodal, with: {target: fraud}, in: {encoders: [voice]}}
+  quality: {uses: evaluate.classification, in: fraud}
 ";
     const SERVING: Serving = Serving::Skip;
     type Options = SoundEncoderOptions;

@@ -117,13 +117,14 @@ impl Describe for TextEncoder {
     const KIND: &'static str = "encode.text";
     const VERSION: u32 = 1;
     const EXAMPLE: &'static str = r"fuseline: 1
-name: tickets
+name: claims
 nodes:
-  tickets: {uses: ingest.parquet, with: {path: tickets.parquet, roles: {urgent: target}}}
-  split: {uses: split.random, with: {shares: {train: 0.7, validation: 0.15, test: 0.15}}, in: tickets}
-  message: {uses: encode.text, with: {column: words, architecture: transformer, width: 64, heads: 4}, in: split}
-  urgency: {uses: train.multimodal, with: {target: urgent}, in: {encoders: [message]}}
-  quality: {uses: evaluate.classification, in: urgency}
+  claims: {uses: ingest.claims, with: {rows: 500, missing: {text: 0.1}}}
+  split: {uses: split.random, with: {shares: {train: 0.7, validation: 0.15, test: 0.15}}, in: claims}
+  tokens: {uses: extract.tokenize, with: {column: description, as: words, max_length: 16}, in: split}
+  description: {uses: encode.text, with: {column: words, architecture: transformer, width: 64, heads: 4}, in: tokens}
+  fraud: {uses: train.multimodal, with: {target: fraud}, in: {encoders: [description]}}
+  quality: {uses: evaluate.classification, in: fraud}
 ";
     const SERVING: Serving = Serving::Skip;
     type Options = TextEncoderOptions;

@@ -1,5 +1,6 @@
 //! Kinds that score models.
 
+pub mod ablation;
 pub mod classification;
 pub mod cross_validate;
 mod modalities;

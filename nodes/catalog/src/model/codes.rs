@@ -82,6 +82,24 @@ port `encoders`. A trainer with one encoder has one loss, so there is nothing to
 ```yaml\nwith: {target: label, loss: {joint: 1.0, modalities: {words: 0.5, photo: 0.2}}}\nin: {encoders: [words, photo]}\n```",
 };
 
+/// An option names an encoder that the trainer does not have, or leaves none.
+pub static TRAIN_ENCODERS: Code = Code {
+    name: "train.encoders",
+    summary: "a choice of encoders with one that is not there, or with none left",
+    explanation: "`without` and `only` of `train.multimodal`, and `encoders` of `evaluate.ablation`, name encoders by their \
+nodes. Each must be on the trainer's port `encoders`, and at least one must be left to train.\n\n\
+```yaml\nmodel: {uses: train.multimodal, in: {encoders: [words, photo, voice]}}\nquality: {uses: evaluate.classification, in: model}\n\
+parts: {uses: evaluate.ablation, with: {encoders: [words, photo, voice]}, in: quality}\n```",
+};
+
+/// An ablation with no joint model above it.
+pub static EVALUATE_ABLATION: Code = Code {
+    name: "evaluate.ablation",
+    summary: "an ablation with no `train.multimodal` above it",
+    explanation: "`evaluate.ablation` trains the nearest `train.multimodal` above its scores again, each time with other \
+encoders. Put it below a node that scores such a model.",
+};
+
 /// A table to be predicted lacks what the model reads.
 pub static MODEL_TABLE: Code = Code {
     name: "model.table",

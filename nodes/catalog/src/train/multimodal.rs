@@ -18,7 +18,7 @@ use polars::prelude::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::codes::{LOSS_MODALITY, MODEL_COLUMN};
+use crate::model::codes::{LOSS_MODALITY, MODEL_COLUMN, TRAIN_ENCODERS};
 use crate::model::declaration::Declaration;
 use crate::model::reading::Reading;
 use crate::model::rows;
@@ -55,6 +55,14 @@ pub struct MultimodalOptions {
     /// Whether the target is a class or a number; `auto` goes by its type.
     #[serde(default)]
     pub task: TaskOption,
+
+    /// Encoders on the port `encoders` that are left out, by node; none by default. `evaluate.ablation` sets it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
+
+    /// The only encoders on the port `encoders` that are trained, by node; by default all. `evaluate.ablation` sets it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<String>,
 
     /// How the encoders' vectors are joined: `concat` puts them side by side, `gated` weighs them row by row.
     #[serde(default)]
@@ -301,8 +309,16 @@ fn training_options(options: &MultimodalOptions) -> TrainingOptions {
 impl Reduce for Multimodal {
     fn infer(&self, inputs: &InputTypes) -> Result<Reduction, Vec<Problem>> {
         let table = inputs.table(ENCODERS);
-        let encoders = inputs.encoders(ENCODERS);
-        let mut problems: Vec<Problem> = self.unknown_modalities(&encoders);
+        let all = inputs.encoders(ENCODERS);
+        let encoders = self.chosen(&all);
+        let mut problems = self.unknown_encoders(&all);
+        if encoders.is_empty() && problems.is_empty() {
+            let message = "no encoder is left to train";
+            problems.push(
+                Problem::error(&TRAIN_ENCODERS, place::option("without"), message)
+                    .help("name fewer encoders in `without`, or others in `only`"),
+            );
+        }
         let mut reads: Vec<String> = Vec::new();
         let mut may_lack_evidence = true;
         for encoder in &encoders {
@@ -328,7 +344,7 @@ impl Reduce for Multimodal {
         let columns = learnt_columns(&reads, &target, table.with_role(Role::Weight).next());
         let read = |part| Read::new(ENCODERS, RowFilter::Part(part), columns.clone());
         let modalities = match &encoders[..] {
-            [_] => Vec::new(),
+            [] | [_] => Vec::new(),
             several => several.iter().map(|encoder| encoder.node.clone()).collect(),
         };
         let model = ModelType { modalities, may_lack_evidence, ..ModelType::new(prediction, target, reads) };
@@ -351,7 +367,8 @@ impl Reduce for Multimodal {
             Some(rows) => Some(Learnt::new(rows, &target, weight, "validation", context)?),
             None => None,
         };
-        let declared = inputs.types.encoders(ENCODERS).into_iter().map(declared).collect::<Result<Vec<_>, _>>()?;
+        let encoders = self.chosen(&inputs.types.encoders(ENCODERS));
+        let declared = encoders.into_iter().map(declared).collect::<Result<Vec<_>, _>>()?;
         let trained = self.train(&declared, &target, prediction, &train, validation.as_ref(), context)?;
         Ok(BTreeMap::from([
             ("model".to_owned(), trained.model.to_files()?),
@@ -491,20 +508,29 @@ struct Trained {
 }
 
 impl Multimodal {
-    /// A problem for each weight of a loss that there is not.
-    fn unknown_modalities(&self, encoders: &[&EncoderType]) -> Vec<Problem> {
+    /// The encoders that are trained.
+    fn chosen<'e>(&self, encoders: &[&'e EncoderType]) -> Vec<&'e EncoderType> {
+        let MultimodalOptions { without, only, .. } = &self.options;
+        let is_chosen =
+            |encoder: &&&EncoderType| !without.contains(&encoder.node) && (only.is_empty() || only.contains(&encoder.node));
+        encoders.iter().filter(is_chosen).copied().collect()
+    }
+
+    /// How much each loss counts; of encoders that are left out there is none.
+    fn loss_weights(&self, declared: &[(String, Declaration)]) -> LossWeights {
+        let mut weights = self.training.loss_weights.clone();
+        weights.modalities.retain(|name, _| declared.len() > 1 && declared.iter().any(|(node, _)| node == name));
+        weights
+    }
+
+    /// A problem for each option that names an encoder that there is not.
+    fn unknown_encoders(&self, encoders: &[&EncoderType]) -> Vec<Problem> {
         let nodes = || encoders.iter().map(|encoder| encoder.node.as_str());
-        let unknown = |name: &String| {
-            let at = place::entry("loss/modalities", name);
-            if encoders.len() == 1 {
-                let message = format!("`{name}` has a loss weight, but with one encoder there is only the joint loss");
-                return Some(Problem::error(&LOSS_MODALITY, at, message).help("leave `loss` out"));
-            }
+        let unknown = |code, name: &String, at: At, what: &str| {
             if nodes().any(|node| node == name) {
                 return None;
             }
-            let message = format!("`{name}` has a loss weight, but is none of the encoders");
-            let problem = Problem::error(&LOSS_MODALITY, at, message);
+            let problem = Problem::error(code, at, format!("`{name}` {what}, but is none of the encoders"));
             Some(match nearest(name, nodes()) {
                 Some(near) => problem.label(format!("did you mean `{near}`?")).help(format!("write `{near}`")),
                 None => {
@@ -513,7 +539,24 @@ impl Multimodal {
                 }
             })
         };
-        self.options.loss.modalities.keys().filter_map(unknown).collect()
+        let MultimodalOptions { without, only, loss, .. } = &self.options;
+        let mut problems: Vec<Problem> = Vec::new();
+        for (option, names) in [("without", without), ("only", only)] {
+            let named = names.iter().enumerate();
+            problems.extend(named.filter_map(|(index, name)| {
+                unknown(&TRAIN_ENCODERS, name, place::entry(option, index), &format!("is named in `{option}`"))
+            }));
+        }
+        for name in loss.modalities.keys() {
+            let at = place::entry("loss/modalities", name);
+            problems.extend(if encoders.len() == 1 {
+                let message = format!("`{name}` has a loss weight, but with one encoder there is only the joint loss");
+                Some(Problem::error(&LOSS_MODALITY, at, message).help("leave `loss` out"))
+            } else {
+                unknown(&LOSS_MODALITY, name, at, "has a loss weight")
+            });
+        }
+        problems
     }
 
     fn train(
@@ -533,10 +576,11 @@ impl Multimodal {
             Some(classes) => Task::Classification { classes: classes.len() },
             None => Task::Regression { outputs: 1 },
         };
+        let training = TrainingOptions { loss_weights: self.loss_weights(declared), ..self.training.clone() };
         let (mut readings, mut encoders) = (Vec::new(), Vec::new());
         for (name, declaration) in declared {
             let mut reading = Reading::learn(name, declaration, &train.rows)?;
-            reading.own_head = declared.len() > 1 && self.training.loss_weights.modality(name) > 0.0;
+            reading.own_head = declared.len() > 1 && training.loss_weights.modality(name) > 0.0;
             let encoder = reading.config(declaration).ok_or_else(|| {
                 NodeError::Failed(format!("the encoder `{name}` reads something else than it was declared to"))
             })?;
@@ -555,13 +599,13 @@ impl Multimodal {
         let seed = context.seed.value();
         let mut model = Model::new(&Cpu::default(), config, seed).map_err(NodeError::failed)?;
         let mut watch = |progress: nodes_models::Progress<'_>| watch(progress, self.options.epochs, context);
-        let report = nodes_models::train(&mut model, &examples, validation.as_ref(), &self.training, seed, &mut watch)
+        let report = nodes_models::train(&mut model, &examples, validation.as_ref(), &training, seed, &mut watch)
             .map_err(
                 |error| if context.cancel.is_cancelled() { NodeError::Cancelled } else { NodeError::failed(error) },
             )?;
         let parameters = model.parameter_count();
         let model = TrainedModel::new(columns, Learner::Network(Box::new(model)));
-        Ok(Trained { model, report, task, parameters, weights: self.training.loss_weights.clone(), without_evidence })
+        Ok(Trained { model, report, task, parameters, weights: training.loss_weights, without_evidence })
     }
 }
 
