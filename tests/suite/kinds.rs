@@ -140,7 +140,9 @@ fn the_committed_schemas_are_those_of_the_program() {
     let registry = nodes_catalog::registry();
     let pipeline = engine_spec::pipeline_schema(&engine_plan::vocabulary(&registry));
     let kinds = registry.iter().map(|kind| (kind.name.clone(), kind.options_schema.clone()));
-    let mut expected: Vec<(String, Value)> = kinds.chain([("pipeline".to_owned(), pipeline)]).collect();
+    let mut expected: Vec<(String, Value)> = kinds
+        .chain([("pipeline".to_owned(), pipeline), ("plugin".to_owned(), nodes_catalog::plugin::manifest_schema())])
+        .collect();
     expected.sort_by(|a, b| a.0.cmp(&b.0));
     let folder = root().join("schemas");
     for (name, schema) in &expected {

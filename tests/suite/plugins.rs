@@ -1,5 +1,6 @@
 //! Plug-ins from outside: a folder with a program in it, used by a pipeline, tried, and misbehaving in every way.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process::{Running, Said, fuseline, said};
+use crate::process::{Running, Said, ended, fuseline, said};
 
 /// The file of a plug-in that doubles a column.
 const MANIFEST: &str = "\
@@ -22,6 +23,7 @@ options:
     column: {type: string, description: The column.}
     as: {type: string, default: doubled, description: The name of the result.}
     mode: {type: string, default: ok, description: How to misbehave.}
+    token: {type: string, default: '', description: A secret.}
 read: [{option: column, type: float}]
 write: [{option: as, type: float}]
 effect: row_local
@@ -176,6 +178,40 @@ fn a_crash_is_told_with_the_last_words() {
 }
 
 #[test]
+fn a_secret_reaches_the_plugin_and_is_blacked_out_in_what_it_says() {
+    let bench = Bench::misbehaving("tell");
+    bench.replace("pipeline.yaml", "mode: tell", "mode: tell, token: '${env.ACME_TOKEN}'");
+    bench.replace("pipeline.yaml", "name: doubles\n", "name: doubles\nenv: {ACME_TOKEN: {secret: true}}\n");
+    let mut command = fuseline(bench.path(), &["run", "pipeline.yaml", "--json"]);
+    command.env("ACME_TOKEN", "xyzzy-4711");
+    let run = ended(command);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert!(run.stdout.contains("the token has 10 letters"), "{run:?}");
+    assert!(!run.stdout.contains("xyzzy") && !run.stderr.contains("xyzzy"), "{run:?}");
+}
+
+#[test]
+fn one_process_computes_all_chunks_of_a_node() {
+    let bench = Bench::misbehaving("count");
+    // Wide enough for several chunks.
+    let padding = "-".repeat(400);
+    let rows: String = (0..20_000).map(|row| format!("{row}.25,{row},{padding}\n")).collect();
+    bench.write("rows.csv", &format!("x,n,padding\n{rows}"));
+    bench.said(&["run", "pipeline.yaml", "--threads", "4"]).ok();
+    let asked = fs::read_to_string(bench.path().join("acme/__pycache__/asked")).unwrap();
+    let processes: BTreeSet<&str> = asked.lines().collect();
+    assert!(asked.lines().count() > 1, "the table has one chunk only");
+    assert_eq!(processes.len(), 1, "{asked}");
+    bench.said(&["get", "doubled", "--pipeline", "pipeline.yaml", "--out", "doubled.csv"]).ok();
+    let doubled = fs::read_to_string(bench.path().join("doubled.csv")).unwrap();
+    for (row, line) in doubled.lines().skip(1).enumerate() {
+        let cells: Vec<f64> = line.split(',').filter_map(|cell| cell.parse().ok()).collect();
+        assert_eq!(cells, [row as f64 + 0.25, row as f64, 2.0 * row as f64 + 0.5]);
+    }
+    assert_eq!(doubled.lines().count(), 20_001);
+}
+
+#[test]
 fn chatter_is_no_failure() {
     Bench::misbehaving("chatter").said(&["run", "pipeline.yaml"]).ok();
 }
@@ -204,9 +240,9 @@ fn hanging(bench: &Bench) -> PathBuf {
 #[test]
 fn a_hang_ends_with_the_plugins_own_limit() {
     let bench = Bench::misbehaving("hang");
-    bench.write("acme/plugin.yaml", &MANIFEST.replace("TIMEOUT", "500ms"));
+    bench.write("acme/plugin.yaml", &MANIFEST.replace("TIMEOUT", "3s"));
     let error = bench.error();
-    assert!(error.contains("gave no answer for 500ms") && error.contains("\n  thinking"), "{error}");
+    assert!(error.contains("gave no answer for 3s") && error.contains("\n  thinking"), "{error}");
     assert!(!hanging(&bench).exists(), "its process is still there");
 }
 
@@ -243,7 +279,7 @@ fn a_test_shows_whether_rows_depend_on_each_other() {
         let wrong = test(mode, data);
         assert_eq!(wrong.code, Some(1), "{wrong:?}");
         let text = &wrong.stderr;
-        assert!(text.contains("error[plugin.not_row_local]") && text.contains("acme/plugin.yaml:14:9"), "{text}");
+        assert!(text.contains("error[plugin.not_row_local]") && text.contains("acme/plugin.yaml:15:9"), "{text}");
         assert!(text.contains("(from 0) of `doubled` is") && text.contains("in chunks of 7"), "{text}");
     }
     let wrong = test("wrong_type", &[]);
@@ -282,9 +318,9 @@ fn every_problem_of_a_plugins_file_is_found_at_its_place_with_those_of_the_pipel
     check_problems(
         &bench,
         &[
-            "plugin.effect acme/plugin.yaml:14:9 plug-ins with the effect `whole` come later",
-            "plugin.manifest acme/plugin.yaml:13:18 there is no option `az`",
-            "plugin.manifest acme/plugin.yaml:13:28 `flot` is not a type",
+            "plugin.effect acme/plugin.yaml:15:9 plug-ins with the effect `whole` come later",
+            "plugin.manifest acme/plugin.yaml:14:18 there is no option `az`",
+            "plugin.manifest acme/plugin.yaml:14:28 `flot` is not a type",
             "option.unknown pipeline.yaml:8:",
         ],
     );
@@ -294,8 +330,8 @@ fn every_problem_of_a_plugins_file_is_found_at_its_place_with_those_of_the_pipel
     check_problems(
         &bench,
         &[
-            "plugin.manifest acme/plugin.yaml:15:10 `timeout` must be a duration",
-            "plugin.manifest acme/plugin.yaml:16:1 a plug-in has no key `srving`",
+            "plugin.manifest acme/plugin.yaml:16:10 `timeout` must be a duration",
+            "plugin.manifest acme/plugin.yaml:17:1 a plug-in has no key `srving`",
             "plugin.manifest acme/plugin.yaml:11:18 the JSON schema is broken",
             "option.unknown pipeline.yaml:8:",
         ],

@@ -159,6 +159,22 @@ nodes:
         assert_eq!(again.render().unwrap(), rendered);
     }
 
+    #[test]
+    fn plugins_are_written_so_that_they_are_found_again() {
+        let text = "\
+params: {more: x}
+plugins: [here/one, '${more}']
+nodes:
+  rows: {uses: ingest.csv, with: {path: a.csv}}
+";
+        let mut parameters = Parameters::new();
+        parameters.set("more=two").unwrap();
+        let (pipeline, _) = read_with(text, &parameters).unwrap();
+        let source = SourceText { name: "rendered.yaml".into(), text: pipeline.render().unwrap() };
+        let (again, _) = read(source, &Parameters::new(), &no_environment, &vocabulary(), &folders()).unwrap();
+        assert_eq!(again.plugins, ["/pipelines/here/one", "/home/two"]);
+    }
+
     fn arbitrary_value() -> impl Strategy<Value = Value> {
         let text = prop_oneof![
             "[ -~]{0,12}",

@@ -35,10 +35,17 @@ fn main() {
                 say("out of cheese");
                 std::process::abort();
             }
+            "tell" => {
+                say(&format!("the token has {} letters", text("token").len()));
+                say(&format!("the token is {}", text("token")));
+                std::process::abort();
+            }
+            "count" => {
+                let file = std::fs::OpenOptions::new().create(true).append(true).open(scratch().join("asked"));
+                writeln!(file.expect("it can be opened"), "{}", std::process::id()).expect("it can be written");
+            }
             "hang" => {
-                // A name that does not count as content of the folder.
-                let place = Path::new("__pycache__");
-                std::fs::create_dir_all(place).expect("its folder can be written to");
+                let place = scratch();
                 std::fs::write(place.join("pid.part"), std::process::id().to_string()).expect("it can be written");
                 std::fs::rename(place.join("pid.part"), place.join("pid")).expect("it can be renamed");
                 say("thinking");
@@ -70,6 +77,13 @@ fn answer(mode: &str, chunk: usize, column: &Column, result: &str) -> DataFrame 
         _ => {}
     }
     DataFrame::new(doubled.len(), vec![doubled.with_name(name.into()).into()]).expect("one column")
+}
+
+/// A folder that does not count as content of the plug-in's.
+fn scratch() -> &'static Path {
+    let place = Path::new("__pycache__");
+    std::fs::create_dir_all(place).expect("its folder can be written to");
+    place
 }
 
 fn say(line: &str) {

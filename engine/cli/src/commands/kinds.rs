@@ -68,6 +68,7 @@ pub fn docs(root: &Path, registry: &Registry) -> Result<u8, Failure> {
     let schemas = Folder::fresh(root.join("schemas"))?;
     schemas
         .write("pipeline.schema.json", &pretty(&engine_spec::pipeline_schema(&engine_plan::vocabulary(registry))))?;
+    schemas.write("plugin.schema.json", &pretty(&nodes_catalog::plugin::manifest_schema()))?;
     let kinds = Folder::fresh(root.join("docs/src/kinds"))?;
     let mut index = String::from(
         "# Kinds\n\nEvery kind a node may use, made from the binary itself.\n\n| kind | what it does |\n|---|---|\n",

@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How long the end of a process that closed its output is waited for, and the last of what it says.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What is kept of its standard error.
 const KEPT_BYTES: usize = 64 << 10;
