@@ -14,7 +14,7 @@ use polars::prelude::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::modalities::{Better, Modalities, ModalityScores, Shown};
+use super::modalities::{self, Better, Modalities, ModalityScores, Shown};
 use super::scored::{MODEL, ScoredOn, ToScore, default_resamples, step};
 use super::sections::{Compared, Metrics, artifacts, compared, metrics, with_differences};
 use crate::model::rows::with_value;
@@ -148,8 +148,8 @@ struct Scored {
     /// The class of interest of a model of two classes.
     positive: Option<u32>,
     left_out: usize,
-    /// How many of the rows lack everything the model reads.
-    without_evidence: usize,
+    /// What a reader must know of the modalities in these rows.
+    remarks: Vec<String>,
     /// What the heads of single modalities say; empty for a model of one.
     heads: Vec<Outcomes>,
     modalities: Option<Modalities>,
@@ -206,7 +206,7 @@ impl Scored {
             majority: (classes.names()[majority].clone(), shares[majority]),
             positive,
             left_out: to_score.left_out,
-            without_evidence: model.columns().count_without_evidence(rows)?,
+            remarks: modalities::remarks(model.columns(), rows, to_score.part)?,
             modalities: Modalities::new(SHOWN, heads, &choice, chosen_on, to_score.part),
             heads: head_outcomes,
         })

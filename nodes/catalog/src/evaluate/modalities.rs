@@ -6,10 +6,12 @@
 //! difference between the joint score and that of the best single modality is paired.
 
 use engine_core::{MetricValue, Part};
+use engine_table::NodeError;
 use engine_table::report::{Bar, BarsSection, Cell, Section, TableSection, Tone};
+use polars::prelude::DataFrame;
 
 use super::sections::{Compared, Metrics, metric};
-use crate::model::trained::Head;
+use crate::model::trained::{Head, ModelColumns};
 use crate::scores::bootstrap::Interval;
 
 /// A score that is given of single modalities.
@@ -37,6 +39,27 @@ type Score = Option<f64>;
 
 /// How many of the shown scores are also told in a sentence.
 const TOLD: usize = 2;
+
+/// What a reader must know of the modalities of `model` in the scored rows: how many rows lack all of them, and which have no
+/// head to be scored by.
+///
+/// # Errors
+/// If a column that says where a modality is present cannot be read.
+pub(super) fn remarks(model: &ModelColumns, rows: &DataFrame, part: Part) -> Result<Vec<String>, NodeError> {
+    let mut remarks = Vec::new();
+    let lacking = model.count_without_evidence(rows)?;
+    if lacking > 0 {
+        remarks.push(format!(
+            "{lacking} {part} rows lack everything the model reads, and are given the shares of the classes, or the mean, of \
+             the train rows."
+        ));
+    }
+    let untaught = model.encoders.iter().filter(|encoder| model.encoders.len() > 1 && !encoder.own_head);
+    remarks.extend(untaught.map(|encoder| {
+        format!("The loss of `{}` had the weight 0, so its own head learnt nothing and is not scored.", encoder.name)
+    }));
+    Ok(remarks)
+}
 
 /// The modalities of a joint model, and for each shown score the best of them.
 #[derive(Debug, Clone, PartialEq)]

@@ -12,7 +12,7 @@ use polars::prelude::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::modalities::{Better, Modalities, ModalityScores, Shown};
+use super::modalities::{self, Better, Modalities, ModalityScores, Shown};
 use super::scored::{MODEL, ScoredOn, ToScore, default_resamples, step};
 use super::sections::{self, Compared, Metrics, artifacts, compared, metrics, with_differences};
 use crate::model::rows::with_value;
@@ -124,8 +124,8 @@ struct Scored {
     train_mean: f64,
     train_median: f64,
     left_out: usize,
-    /// How many of the rows lack everything the model reads.
-    without_evidence: usize,
+    /// What a reader must know of the modalities in these rows.
+    remarks: Vec<String>,
     /// What the heads of single modalities say; empty for a model of one.
     heads: Vec<Vec<f64>>,
     modalities: Option<Modalities>,
@@ -183,7 +183,7 @@ impl Scored {
             train_mean: train.iter().sum::<f64>() / train.len() as f64,
             train_median,
             left_out: to_score.left_out,
-            without_evidence: model.columns().count_without_evidence(&to_score.rows)?,
+            remarks: modalities::remarks(model.columns(), &to_score.rows, to_score.part)?,
             modalities: Modalities::new(SHOWN, heads, &choice, chosen_on, to_score.part),
             heads: head_values,
         })
@@ -239,7 +239,7 @@ impl Scored {
                 self.train_mean, self.train_median
             ),
         ];
-        notes.extend(sections::without_evidence(self.without_evidence, self.part));
+        notes.extend(self.remarks.iter().cloned());
         sections::texts(&mut page, notes, self.warnings());
         page.sections.push(sections::table(
             &scores.compared,
@@ -320,7 +320,7 @@ mod tests {
             train_mean: 3.0,
             train_median: 2.0,
             left_out: 1,
-            without_evidence: 0,
+            remarks: Vec::new(),
             heads: Vec::new(),
             modalities: None,
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine_core::{MetricValue, Part};
+use engine_core::MetricValue;
 use engine_table::report::{Cell, ReportPage, Section, TableSection, Tone};
 use engine_table::{Files, NodeError};
 
@@ -90,13 +90,6 @@ pub(super) fn table(scores: &[Compared], note: &str) -> Section {
         columns: ["score", "model", "trivial baseline", "difference"].map(str::to_owned).to_vec(),
         rows: scores.iter().map(row).collect(),
     })
-}
-
-/// What is said of rows that lack everything a model reads; nothing if there are none.
-pub(super) fn without_evidence(rows: usize, part: Part) -> Option<String> {
-    let said =
-        "lack everything the model reads, and are given the shares of the classes, or the mean, of the train rows";
-    (rows > 0).then(|| format!("{rows} {part} rows {said}."))
 }
 
 /// Sentences that say what was scored, and those that are warnings.

@@ -403,8 +403,13 @@ pub(crate) mod tests {
 
     /// What training a network with two encoders gives.
     pub(crate) fn multimodal_files(seed: u64) -> BTreeMap<String, Files> {
-        let options = r#"{"epochs": 5, "batch_size": 16, "learning_rate": 0.01}"#;
-        let kind = Multimodal::new(serde_json::from_str(options).unwrap()).ok().unwrap();
+        multimodal_files_with(seed, "")
+    }
+
+    /// The same, with more options.
+    pub(crate) fn multimodal_files_with(seed: u64, more: &str) -> BTreeMap<String, Files> {
+        let options = format!(r#"{{"epochs": 5, "batch_size": 16, "learning_rate": 0.01{more}}}"#);
+        let kind = Multimodal::new(serde_json::from_str(&options).unwrap()).ok().unwrap();
         let encoders = [encoder("person", &["age", "job"]), encoder("loan", &["amount"])].map(PortType::Encoder);
         trained_by(&kind, &inputs("encoders", encoders.to_vec(), frame(120), frame(150).slice(120, 30)), seed)
     }

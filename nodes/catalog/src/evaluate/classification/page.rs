@@ -54,7 +54,7 @@ fn notes(scored: &Scored) -> Vec<String> {
     if let Some(positive) = scored.positive {
         notes.push(format!("The positive class is `{}`.", scored.names[positive as usize]));
     }
-    notes.extend(sections::without_evidence(scored.without_evidence, scored.part));
+    notes.extend(scored.remarks.iter().cloned());
     notes
 }
 

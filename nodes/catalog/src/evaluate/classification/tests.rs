@@ -7,7 +7,7 @@ use polars::prelude::df;
 use super::*;
 use crate::model::preparation::{Preparation, Standardise};
 use crate::model::reading::Reading;
-use crate::model::trained::tests::frame;
+use crate::model::trained::tests::{frame, multimodal_files_with};
 use crate::model::trained::{Learner, ModelColumns, design};
 use engine_table::ColumnType;
 
@@ -153,6 +153,19 @@ fn the_best_modality_is_chosen_without_a_look_at_the_scored_rows() {
     let scores = joint(Some(choice)).scores(100, Seed::new(1), &Context::quiet()).unwrap().metrics();
     assert_eq!(scores["best_modality.accuracy"], scores["modality.loan.accuracy"]);
     assert!(scores["modality.person.accuracy"].value > scores["modality.loan.accuracy"].value);
+}
+
+#[test]
+fn a_head_that_learnt_nothing_is_not_scored() {
+    let files = multimodal_files_with(3, r#", "loss": {"modalities": {"person": 0}}"#);
+    let model = TrainedModel::load(&files["model"]).unwrap();
+    let to_score = ToScore::new(&frame(150).slice(120, 30), "default", Part::Test).unwrap();
+    let scored = Scored::new(&model, &frame(120), &to_score, None).unwrap();
+    let scores = scored.scores(100, Seed::new(1), &Context::quiet()).unwrap();
+    let metrics = scores.metrics();
+    assert!(metrics.contains_key("modality.loan.accuracy") && !metrics.contains_key("modality.person.accuracy"));
+    let text = serde_json::to_string(&page::page(&scored, &scores)).unwrap();
+    assert!(text.contains("The loss of `person` had the weight 0"), "{text}");
 }
 
 #[test]
