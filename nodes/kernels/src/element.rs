@@ -46,6 +46,9 @@ pub trait Element: sealed::Sealed + Dtype + NotMixedPrecision + Neg<Output = Sel
     /// Whether it is neither infinite nor a NaN.
     fn is_finite(self) -> bool;
 
+    /// Whether it is a NaN.
+    fn is_nan(self) -> bool;
+
     /// Φ(x) and φ(x), the standard normal distribution function and density at `self`.
     ///
     /// For `f32` the absolute error of Φ is below 3e-7 (Abramowitz and Stegun 1964, 7.1.26).
@@ -138,6 +141,11 @@ impl Element for f32 {
     }
 
     #[inline(always)]
+    fn is_nan(self) -> bool {
+        f32::is_nan(self)
+    }
+
+    #[inline(always)]
     fn normal(self) -> (Self, Self) {
         let bell = Element::exp(-0.5 * self * self);
         let z = self.abs() * std::f32::consts::FRAC_1_SQRT_2;
@@ -198,6 +206,11 @@ impl Element for f64 {
     #[inline(always)]
     fn is_finite(self) -> bool {
         f64::is_finite(self)
+    }
+
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        f64::is_nan(self)
     }
 
     #[inline(always)]

@@ -18,6 +18,7 @@
 mod attention;
 mod buffers;
 mod concat;
+mod conv2d;
 mod cross_entropy;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -48,6 +49,7 @@ mod check;
 pub use attention::{Attended, AttentionKernel, AttentionShape};
 pub use buffers::{Buffer, Buffers, Matrix, Scalar, Vector, matrix_from, values_of};
 pub use concat::{ConcatKernel, concat};
+pub use conv2d::{Conv2dGradients, Conv2dKernel, Conv2dShape, Convolution, CpuConv2dKept, conv2d};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use element::Element;
 pub use embedding::{Codes, EmbeddingKernel, embed};
@@ -83,6 +85,7 @@ pub trait Kernels<E: Element>:
     + LinearKernel<E>
     + EmbeddingKernel<E>
     + ConcatKernel<E>
+    + Conv2dKernel<E>
     + LayerNormKernel<E>
     + MultimodalLossKernel<E>
     + StandInKernel<E>
@@ -100,6 +103,7 @@ impl<E: Element, D> Kernels<E> for D where
         + LinearKernel<E>
         + EmbeddingKernel<E>
         + ConcatKernel<E>
+        + Conv2dKernel<E>
         + LayerNormKernel<E>
         + MultimodalLossKernel<E>
         + StandInKernel<E>

@@ -122,7 +122,7 @@ impl<'a, E: Element> View<'a, E> {
 /// ```
 pub fn product<E: Element>(left: View<'_, E>, right: View<'_, E>) -> Vec<E> {
     let mut result = Vec::new();
-    multiply(left, right, Target::New(&mut result));
+    multiply(left, right, Target::New(&mut result), Threads::Pool);
     result
 }
 
@@ -131,7 +131,12 @@ pub fn product<E: Element>(left: View<'_, E>, right: View<'_, E>) -> Vec<E> {
 /// # Panics
 /// If the inner sizes differ or `result` has another size.
 pub fn product_into<E: Element>(left: View<'_, E>, right: View<'_, E>, result: &mut [E]) {
-    multiply(left, right, Target::Old(result));
+    multiply(left, right, Target::Old(result), Threads::Pool);
+}
+
+/// As [`product_into`], but on this thread alone: for work that is spread over the pool in larger pieces.
+pub(crate) fn product_here<E: Element>(left: View<'_, E>, right: View<'_, E>, result: &mut [E]) {
+    multiply(left, right, Target::Old(result), Threads::This);
 }
 
 /// Adds `left · right` to `sum`, a `(rows, columns)` matrix in row-major order.
@@ -139,7 +144,19 @@ pub fn product_into<E: Element>(left: View<'_, E>, right: View<'_, E>, result: &
 /// # Panics
 /// If the inner sizes differ or `sum` has another size.
 pub fn add_product<E: Element>(left: View<'_, E>, right: View<'_, E>, sum: &mut [E]) {
-    multiply(left, right, Target::Sum(sum));
+    multiply(left, right, Target::Sum(sum), Threads::Pool);
+}
+
+/// As [`add_product`], but on this thread alone.
+pub(crate) fn add_product_here<E: Element>(left: View<'_, E>, right: View<'_, E>, sum: &mut [E]) {
+    multiply(left, right, Target::Sum(sum), Threads::This);
+}
+
+/// Who computes a product. The bits do not depend on it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Threads {
+    Pool,
+    This,
 }
 
 enum Target<'a, E> {
@@ -148,7 +165,7 @@ enum Target<'a, E> {
     Sum(&'a mut [E]),
 }
 
-fn multiply<E: Element>(left: View<'_, E>, right: View<'_, E>, target: Target<'_, E>) {
+fn multiply<E: Element>(left: View<'_, E>, right: View<'_, E>, target: Target<'_, E>, threads: Threads) {
     assert_eq!(left.columns, right.rows, "the inner sizes of a product differ");
     let (rows, columns, inner) = (left.rows, right.columns, left.columns);
     if let Target::Sum(target) | Target::Old(target) = &target {
@@ -158,7 +175,7 @@ fn multiply<E: Element>(left: View<'_, E>, right: View<'_, E>, target: Target<'_
         return;
     }
     if rows == 1 || columns == 1 {
-        multiply_padded(left, right, target);
+        multiply_padded(left, right, target, threads);
         return;
     }
     let transposed;
@@ -169,12 +186,12 @@ fn multiply<E: Element>(left: View<'_, E>, right: View<'_, E>, target: Target<'_
         right
     };
     match target {
-        Target::Sum(sum) => call_gemm(left, right, sum.as_mut_ptr(), Start::Added),
-        Target::Old(result) => call_gemm(left, right, result.as_mut_ptr(), Start::Overwritten),
+        Target::Sum(sum) => call_gemm(left, right, sum.as_mut_ptr(), Start::Added, threads),
+        Target::Old(result) => call_gemm(left, right, result.as_mut_ptr(), Start::Overwritten, threads),
         Target::New(result) => {
             result.clear();
             result.reserve_exact(rows * columns);
-            call_gemm(left, right, result.as_mut_ptr(), Start::Overwritten);
+            call_gemm(left, right, result.as_mut_ptr(), Start::Overwritten, threads);
             // SAFETY: the vector has room for `rows * columns` elements, and gemm has written every one of them: both
             // sizes are above zero, and without reading the destination it stores the product in all of it.
             #[allow(unsafe_code)]
@@ -186,7 +203,7 @@ fn multiply<E: Element>(left: View<'_, E>, right: View<'_, E>, target: Target<'_
 }
 
 /// The product of operands of which the left has one row or the right one column, by way of two.
-fn multiply_padded<E: Element>(left: View<'_, E>, right: View<'_, E>, target: Target<'_, E>) {
+fn multiply_padded<E: Element>(left: View<'_, E>, right: View<'_, E>, target: Target<'_, E>, threads: Threads) {
     let (rows, columns, inner) = (left.rows, right.columns, left.columns);
     let (padded_rows, padded_columns) = (rows.max(2), columns.max(2));
     let left_values = if rows == 1 { Cow::Owned(left.padded(2, inner)) } else { Cow::Borrowed(left.values) };
@@ -204,8 +221,8 @@ fn multiply_padded<E: Element>(left: View<'_, E>, right: View<'_, E>, target: Ta
         }
     };
     match start {
-        Start::Overwritten => multiply(padded_left, padded_right, Target::New(&mut padded)),
-        Start::Added => multiply(padded_left, padded_right, Target::Sum(&mut padded)),
+        Start::Overwritten => multiply(padded_left, padded_right, Target::New(&mut padded), threads),
+        Start::Added => multiply(padded_left, padded_right, Target::Sum(&mut padded), threads),
     }
     match target {
         Target::New(result) => {
@@ -228,7 +245,11 @@ enum Start {
 }
 
 /// `destination` is `(rows, columns)` in row-major order and, for [`Start::Added`], initialised.
-fn call_gemm<E: Element>(left: View<'_, E>, right: View<'_, E>, destination: *mut E, start: Start) {
+fn call_gemm<E: Element>(left: View<'_, E>, right: View<'_, E>, destination: *mut E, start: Start, threads: Threads) {
+    let parallelism = match threads {
+        Threads::Pool => gemm::Parallelism::Rayon(0),
+        Threads::This => gemm::Parallelism::None,
+    };
     let (rows, columns, inner) = (left.rows, right.columns, left.columns);
     // An inner size of zero still has to clear the destination.
     let blocks = inner.div_ceil(INNER_BLOCK).max(1);
@@ -264,7 +285,7 @@ fn call_gemm<E: Element>(left: View<'_, E>, right: View<'_, E>, destination: *mu
                 false,
                 false,
                 false,
-                gemm::Parallelism::Rayon(0),
+                parallelism,
             );
         }
     }

@@ -1,0 +1,845 @@
+//! The convolution over images with bias, activation and the maximum over windows, as one operation.
+//!
+//! An image is unfolded into a matrix with a column for each place, which turns its convolution into one matrix product
+//! (Chellapilla, Puri and Simard 2006, *High Performance Convolutional Neural Networks for Document Processing*). Images
+//! are worked on one by one, so the sizes of all products, and with them the bits of a row, do not depend on the batch.
+
+use dfdx::shapes::HasShape;
+use dfdx::tensor::{Cpu, CpuError, PutTape, SplitTape, Storage, Tape};
+use dfdx::tensor_ops::{Device, ReshapeTo};
+use rayon::prelude::*;
+
+use crate::error::check_size;
+use crate::finish::{finish, finish_with_slopes};
+use crate::matrix::{View, add_product_here, product_here};
+use crate::tape::GradientSlot;
+use crate::{Activation, Buffer, Buffers, Element, Finish, InputGradient, KernelError, Matrix, Parameter};
+
+/// What a convolution does that is not learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Convolution {
+    /// Channels, height and width of an image.
+    pub image: [usize; 3],
+    /// The side of the square that is multiplied by the weights.
+    pub kernel: usize,
+    /// How far the square moves from one place to the next.
+    pub stride: usize,
+    /// How many zeros are set around the image on each side.
+    pub padding: usize,
+    /// The nonlinearity of each place.
+    pub activation: Activation,
+    /// The side of the windows of which the maximum is taken at the end; at 1 all places stay. What is left over at the
+    /// right and lower edge is dropped.
+    pub pool: usize,
+}
+
+/// `pool(activation(weight * input + bias))`, where `*` is the cross-correlation over images.
+///
+/// Shapes: `input` `(rows, channels · height · width)`, `weight` `(outputs, channels · kernel · kernel)`, `bias`
+/// `(outputs,)`; result `(rows, outputs · height · width)` with the height and width that [`Convolution::output_size`]
+/// gives. The gradient of a maximum goes to the first of its largest places.
+///
+/// # Errors
+/// [`KernelError::Size`] if the shapes do not fit, the kernel is larger than the padded image, or a window of `pool` is
+/// larger than what the convolution gives; [`KernelError::Device`].
+///
+/// ```
+/// use nodes_kernels::*;
+/// let device = Cpu::default();
+/// let weight = Parameter::new(&device, vec![1.0f32, 1.0, 1.0, 1.0], (1, 4), Regularised::Yes)?;
+/// let bias = Parameter::new(&device, vec![0.5], (1,), Regularised::No)?;
+/// let sums = Convolution { image: [1, 2, 3], kernel: 2, stride: 1, padding: 0, activation: Activation::None, pool: 1 };
+/// let image = matrix_from(&device, vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 1, 6)?;
+/// assert_eq!(conv2d(image, &weight, &bias, sums, InputGradient::Skipped)?.as_vec(), [12.5, 16.5]);
+/// # Ok::<(), KernelError>(())
+/// ```
+pub fn conv2d<E, D, T>(
+    input: Matrix<E, D, T>,
+    weight: &Parameter<(usize, usize), E, D>,
+    bias: &Parameter<(usize,), E, D>,
+    convolution: Convolution,
+    input_gradient: InputGradient,
+) -> Result<Matrix<E, D, T>, KernelError>
+where
+    E: Element,
+    D: Conv2dKernel<E> + Device<E>,
+    T: Tape<E, D> + 'static,
+{
+    let (input, mut tape) = input.try_contiguous().map_err(KernelError::device)?.split_tape();
+    let &(rows, inputs) = input.shape();
+    let &(outputs, weight_columns) = weight.shape();
+    let shape = Conv2dShape::new(convolution, rows, outputs)?;
+    check_size("conv2d", "rows of the input", shape.image(), inputs)?;
+    check_size("conv2d", "rows of the weight", shape.patch(), weight_columns)?;
+    check_size("conv2d", "bias", outputs, bias.shape().0)?;
+
+    let device = input.device().clone();
+    let input_slot = (input_gradient == InputGradient::Needed && T::OWNS_TAPE).then(|| GradientSlot::of(&input));
+    let values = device.read(&input).map_err(KernelError::device)?;
+    drop(input);
+    let weights = weight.values();
+    let mut kept = None;
+    let keep = T::OWNS_TAPE.then_some(&mut kept);
+    let output = device
+        .conv2d_forward(&shape, &values, &weights, &bias.values(), keep)
+        .and_then(|output| device.tensor_of(output, (rows, shape.output())))
+        .map_err(KernelError::device)?;
+
+    if let Some(kept) = kept {
+        let (weight_slot, bias_slot, output_slot) = (weight.slot(), bias.slot(), GradientSlot::of(&output));
+        tape.add_backward_op(move |gradients| {
+            let output = output_slot.take_or_zeros(gradients)?;
+            let gathered = Conv2dGradients {
+                input: input_slot.as_ref().map(|slot| slot.take_or_zeros(gradients)).transpose()?,
+                weight: weight_slot.take_or_zeros(gradients)?,
+                bias: bias_slot.take_or_zeros(gradients)?,
+            };
+            let gathered = device.conv2d_backward(&shape, &values, &weights, &kept, &output, gathered)?;
+            if let (Some(slot), Some(gradient)) = (&input_slot, gathered.input) {
+                slot.put(gradients, gradient)?;
+            }
+            weight_slot.put(gradients, gathered.weight)?;
+            bias_slot.put(gradients, gathered.bias)
+        });
+    }
+    Ok(output.put_tape(tape))
+}
+
+impl Convolution {
+    /// Height and width of the result.
+    ///
+    /// # Errors
+    /// [`KernelError::Size`] if the kernel or the windows of `pool` do not fit.
+    pub fn output_size(&self) -> Result<[usize; 2], KernelError> {
+        Ok(self.convolved()?.map(|size| size / self.pool))
+    }
+
+    /// Height and width before the maximum over windows.
+    fn convolved(&self) -> Result<[usize; 2], KernelError> {
+        for (what, size) in [("a kernel", self.kernel), ("a stride", self.stride), ("a pool", self.pool)] {
+            if size == 0 {
+                return Err(KernelError::Size { operation: "conv2d", what, expected: 1, found: 0 });
+            }
+        }
+        if self.pool > LARGEST_POOL {
+            let (expected, found) = (LARGEST_POOL, self.pool);
+            return Err(KernelError::Size { operation: "conv2d", what: "a largest pool", expected, found });
+        }
+        let [_, height, width] = self.image;
+        let mut convolved = [0; 2];
+        for (size, image) in convolved.iter_mut().zip([height, width]) {
+            let padded = image + 2 * self.padding;
+            if padded < self.kernel {
+                let (expected, found) = (self.kernel, padded);
+                return Err(KernelError::Size { operation: "conv2d", what: "a padded image", expected, found });
+            }
+            *size = (padded - self.kernel) / self.stride + 1;
+            if *size < self.pool {
+                let (expected, found) = (self.pool, *size);
+                return Err(KernelError::Size { operation: "conv2d", what: "an image to pool", expected, found });
+            }
+        }
+        Ok(convolved)
+    }
+}
+
+/// The place of a maximum in its window is kept in one byte.
+const LARGEST_POOL: usize = 16;
+
+/// The sizes of a convolution, checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Conv2dShape {
+    convolution: Convolution,
+    rows: usize,
+    outputs: usize,
+    convolved: [usize; 2],
+}
+
+impl Conv2dShape {
+    fn new(convolution: Convolution, rows: usize, outputs: usize) -> Result<Self, KernelError> {
+        Ok(Conv2dShape { convolution, rows, outputs, convolved: convolution.convolved()? })
+    }
+
+    /// What is convolved, and how.
+    pub fn convolution(&self) -> Convolution {
+        self.convolution
+    }
+
+    /// How many images there are.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How many channels the result has.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Numbers of an image.
+    fn image(&self) -> usize {
+        self.convolution.image.iter().product()
+    }
+
+    /// Numbers under the kernel.
+    fn patch(&self) -> usize {
+        self.convolution.image[0] * self.convolution.kernel * self.convolution.kernel
+    }
+
+    /// Places of the kernel.
+    fn places(&self) -> usize {
+        self.convolved.iter().product()
+    }
+
+    /// Places after the maximum over windows.
+    fn pooled(&self) -> usize {
+        self.convolved.iter().map(|size| size / self.convolution.pool).product()
+    }
+
+    /// Numbers of a row of the result.
+    fn output(&self) -> usize {
+        self.outputs * self.pooled()
+    }
+}
+
+/// The gradients that the backward pass of [`conv2d`] adds to.
+#[derive(Debug)]
+pub struct Conv2dGradients<B> {
+    /// Of the input; `None` where nobody needs it.
+    pub input: Option<B>,
+    /// Of the weight, `(outputs, channels · kernel · kernel)`.
+    pub weight: B,
+    /// Of the bias, `(outputs,)`.
+    pub bias: B,
+}
+
+/// What a device supplies for [`conv2d`].
+///
+/// The result of a row must not depend on the other rows, bit for bit.
+pub trait Conv2dKernel<E: Element>: Buffers<E> {
+    /// What the backward pass needs from the forward pass beside its operands.
+    type Conv2dKept: std::fmt::Debug + 'static;
+
+    /// The result, and what the backward pass needs if it is asked for.
+    ///
+    /// # Errors
+    /// The device's own error.
+    fn conv2d_forward(
+        &self,
+        shape: &Conv2dShape,
+        input: &Buffer<E, Self>,
+        weight: &Buffer<E, Self>,
+        bias: &Buffer<E, Self>,
+        kept: Option<&mut Option<Self::Conv2dKept>>,
+    ) -> Result<Buffer<E, Self>, Self::Err>;
+
+    /// Adds the gradients to those gathered, given that of the output.
+    ///
+    /// # Errors
+    /// The device's own error.
+    fn conv2d_backward(
+        &self,
+        shape: &Conv2dShape,
+        input: &Buffer<E, Self>,
+        weight: &Buffer<E, Self>,
+        kept: &Self::Conv2dKept,
+        output_gradient: &Buffer<E, Self>,
+        gathered: Conv2dGradients<Buffer<E, Self>>,
+    ) -> Result<Conv2dGradients<Buffer<E, Self>>, Self::Err>;
+}
+
+/// What the CPU keeps of a convolution; a part is empty where it would say nothing.
+#[derive(Debug)]
+pub struct CpuConv2dKept<E> {
+    /// The slope of the activation at each number of the result.
+    slopes: Vec<E>,
+    /// The place within its window of each number of the result.
+    winners: Vec<u8>,
+}
+
+/// The gradients of the parameters are summed over at most so many blocks of images.
+const BLOCKS: usize = 16;
+
+impl<E: Element> Conv2dKernel<E> for Cpu {
+    type Conv2dKept = CpuConv2dKept<E>;
+
+    fn conv2d_forward(
+        &self,
+        shape: &Conv2dShape,
+        input: &Buffer<E, Self>,
+        weight: &Buffer<E, Self>,
+        bias: &Buffer<E, Self>,
+        kept: Option<&mut Option<Self::Conv2dKept>>,
+    ) -> Result<Buffer<E, Self>, CpuError> {
+        let (rows, length, image) = (shape.rows, shape.output(), shape.image());
+        let Convolution { activation, pool, .. } = shape.convolution;
+        let mut output = <Cpu as Storage<E>>::try_alloc_len(self, rows * length)?;
+        let kept_length = |is: bool| if is && kept.is_some() { rows * length } else { 0 };
+        let mut slopes = vec![E::ZERO; kept_length(activation != Activation::None)];
+        let mut winners = vec![0u8; kept_length(pool > 1)];
+        let results: Vec<_> = split(&mut output, rows)
+            .zip(split(&mut slopes, rows))
+            .zip(split(&mut winners, rows))
+            .map(|((output, slopes), winners)| PooledRow { output, slopes, winners })
+            .collect();
+        let weight = View::new(weight, shape.outputs, shape.patch());
+        results.into_par_iter().enumerate().for_each_init(
+            || Scratch::new(shape),
+            |scratch, (row, result)| {
+                let Scratch { columns, dense, dense_slopes, .. } = scratch;
+                unfold(shape, &input[row * image..][..image], columns);
+                let columns = View::new(columns, shape.patch(), shape.places());
+                if pool == 1 {
+                    product_here(weight, columns, result.output);
+                    end(shape, bias, result);
+                } else {
+                    product_here(weight, columns, dense);
+                    pool_and_end(shape, bias, dense, dense_slopes, result);
+                }
+            },
+        );
+        if let Some(kept) = kept {
+            *kept = Some(CpuConv2dKept { slopes, winners });
+        }
+        Ok(output)
+    }
+
+    fn conv2d_backward(
+        &self,
+        shape: &Conv2dShape,
+        input: &Buffer<E, Self>,
+        weight: &Buffer<E, Self>,
+        kept: &Self::Conv2dKept,
+        output_gradient: &Buffer<E, Self>,
+        mut gathered: Conv2dGradients<Buffer<E, Self>>,
+    ) -> Result<Conv2dGradients<Buffer<E, Self>>, CpuError> {
+        let (rows, length, image) = (shape.rows, shape.output(), shape.image());
+        let (outputs, patch, places) = (shape.outputs, shape.patch(), shape.places());
+        let block_rows = rows.div_ceil(BLOCKS).max(1);
+        let weight = View::new(weight, outputs, patch).transposed();
+        let mut nothing = Vec::new();
+        let input_gradient: &mut [E] = gathered.input.as_mut().map_or(&mut nothing, |gradient| gradient);
+        let input_gradients: Vec<_> = split(input_gradient, rows).collect();
+        let mut blocks = Vec::new();
+        for (index, row) in input_gradients.into_iter().enumerate() {
+            if index % block_rows == 0 {
+                blocks.push(Vec::with_capacity(block_rows));
+            }
+            if let Some(block) = blocks.last_mut() {
+                block.push((index, row));
+            }
+        }
+        let sums: Vec<(Vec<E>, Vec<E>)> = blocks
+            .into_par_iter()
+            .map_init(
+                || Scratch::new(shape),
+                |scratch, rows| {
+                    let Scratch { columns, dense, transposed, .. } = scratch;
+                    let (mut weights, mut biases) = (vec![E::ZERO; patch * outputs], vec![E::ZERO; outputs]);
+                    for (row, input_gradient) in rows {
+                        let gradient = &output_gradient[row * length..][..length];
+                        spread(shape, kept, row, gradient, transposed, &mut biases);
+                        unfold(shape, &input[row * image..][..image], columns);
+                        let by_place = View::new(transposed, places, outputs);
+                        add_product_here(View::new(columns, patch, places), by_place, &mut weights);
+                        if !input_gradient.is_empty() {
+                            transpose(transposed, outputs, dense);
+                            product_here(weight, View::new(dense, outputs, places), columns);
+                            fold(shape, columns, input_gradient);
+                        }
+                    }
+                    (weights, biases)
+                },
+            )
+            .collect();
+        for (weights, biases) in sums {
+            for (output, sums) in gathered.weight.chunks_exact_mut(patch.max(1)).enumerate() {
+                for (sum, weights) in sums.iter_mut().zip(weights.chunks_exact(outputs)) {
+                    *sum += weights[output];
+                }
+            }
+            for (sum, bias) in gathered.bias.iter_mut().zip(biases) {
+                *sum += bias;
+            }
+        }
+        Ok(gathered)
+    }
+}
+
+/// The numbers of one row of the result, and what is kept of them.
+struct PooledRow<'a, E> {
+    output: &'a mut [E],
+    slopes: &'a mut [E],
+    winners: &'a mut [u8],
+}
+
+/// Memory that a thread uses for one image after the other.
+struct Scratch<E> {
+    /// The unfolded image, `(patch, places)`.
+    columns: Vec<E>,
+    /// What the convolution gives before windows, `(outputs, places)`.
+    dense: Vec<E>,
+    dense_slopes: Vec<E>,
+    /// Its gradient, `(places, outputs)`.
+    transposed: Vec<E>,
+}
+
+impl<E: Element> Scratch<E> {
+    fn new(shape: &Conv2dShape) -> Self {
+        let dense = shape.outputs * shape.places();
+        Scratch {
+            columns: vec![E::ZERO; shape.patch() * shape.places()],
+            dense: vec![E::ZERO; dense],
+            dense_slopes: Vec::new(),
+            transposed: vec![E::ZERO; dense],
+        }
+    }
+}
+
+/// The slice in `parts` equal parts, which are empty if it is.
+fn split<T>(slice: &mut [T], parts: usize) -> impl Iterator<Item = &mut [T]> {
+    let (length, mut rest) = (slice.len().checked_div(parts).unwrap_or(0), slice);
+    (0..parts).map(move |_| {
+        let (part, after) = std::mem::take(&mut rest).split_at_mut(length);
+        rest = after;
+        part
+    })
+}
+
+/// Adds the bias to the numbers of a row and activates them.
+fn end<E: Element>(shape: &Conv2dShape, bias: &[E], row: PooledRow<'_, E>) {
+    let PooledRow { output, slopes, .. } = row;
+    for (plane, &bias) in output.chunks_exact_mut(shape.pooled().max(1)).zip(bias) {
+        plane.iter_mut().for_each(|value| *value += bias);
+    }
+    activate(shape.convolution.activation, output, slopes);
+}
+
+/// Activates numbers; keeps their slopes if there is room for them.
+fn activate<E: Element>(activation: Activation, values: &mut [E], slopes: &mut [E]) {
+    let (end, width) = (Finish { activation, dropout: None }, values.len());
+    if slopes.is_empty() {
+        finish(end, None, width, values);
+    } else {
+        finish_with_slopes(end, None, width, values, slopes);
+    }
+}
+
+/// Takes the maximum over the windows of `dense`, and ends the row.
+///
+/// A nonlinearity that never falls is the same before and after a maximum, and there are fewer numbers after it.
+fn pool_and_end<E: Element>(
+    shape: &Conv2dShape,
+    bias: &[E],
+    dense: &mut [E],
+    dense_slopes: &mut Vec<E>,
+    row: PooledRow<'_, E>,
+) {
+    let Convolution { activation, pool, .. } = shape.convolution;
+    let rises = matches!(activation, Activation::None | Activation::Relu | Activation::Tanh);
+    if !rises {
+        for (plane, &bias) in dense.chunks_exact_mut(shape.places()).zip(bias) {
+            plane.iter_mut().for_each(|value| *value += bias);
+        }
+        dense_slopes.resize(if row.slopes.is_empty() { 0 } else { dense.len() }, E::ZERO);
+        activate(activation, dense, dense_slopes);
+    }
+    let mut unkept = Vec::new();
+    let PooledRow { output, slopes, winners } = row;
+    let winners = if winners.is_empty() {
+        unkept.resize(output.len(), 0);
+        &mut unkept[..]
+    } else {
+        winners
+    };
+    let planes = output.chunks_exact_mut(shape.pooled()).zip(winners.chunks_exact_mut(shape.pooled()));
+    for ((output, winners), dense) in planes.zip(dense.chunks_exact(shape.places())) {
+        if pool == 2 {
+            pool_by_two(shape.convolved[1], dense, output, winners);
+        } else {
+            pool_plane(shape, dense, output, winners);
+        }
+    }
+    if rises {
+        end(shape, bias, PooledRow { output, slopes, winners });
+    } else if !slopes.is_empty() {
+        let planes = slopes.chunks_exact_mut(shape.pooled()).zip(winners.chunks_exact(shape.pooled()));
+        for ((slopes, winners), dense) in planes.zip(dense_slopes.chunks_exact(shape.places())) {
+            for (index, (slope, &winner)) in slopes.iter_mut().zip(winners).enumerate() {
+                *slope = dense[place_of(shape, index, winner)];
+            }
+        }
+    }
+}
+
+/// The place in a plane of what won a window.
+#[inline(always)]
+fn place_of(shape: &Conv2dShape, window: usize, winner: u8) -> usize {
+    let (pool, width, winner) = (shape.convolution.pool, shape.convolved[1], usize::from(winner));
+    let windows = width / pool;
+    (window / windows * pool + winner / pool) * width + window % windows * pool + winner % pool
+}
+
+/// The maximum of each window of a plane and where it lies. A NaN wins.
+fn pool_plane<E: Element>(shape: &Conv2dShape, dense: &[E], output: &mut [E], winners: &mut [u8]) {
+    let pool = shape.convolution.pool;
+    for (window, (output, winner)) in output.iter_mut().zip(winners).enumerate() {
+        (*output, *winner) = (dense[place_of(shape, window, 0)], 0);
+        for candidate in 1..(pool * pool - 1) as u8 + 1 {
+            let value = dense[place_of(shape, window, candidate)];
+            if value > *output || value.is_nan() {
+                (*output, *winner) = (value, candidate);
+            }
+        }
+    }
+}
+
+/// As [`pool_plane`] for windows of 2 by 2 in a plane of `width`.
+fn pool_by_two<E: Element>(width: usize, dense: &[E], output: &mut [E], winners: &mut [u8]) {
+    let windows = width / 2;
+    let rows = output.chunks_exact_mut(windows).zip(winners.chunks_exact_mut(windows));
+    for ((output, winners), dense) in rows.zip(dense.chunks_exact(2 * width)) {
+        let (upper, lower) = dense.split_at(width);
+        let pairs = upper.chunks_exact(2).zip(lower.chunks_exact(2));
+        for ((output, winner), (upper, lower)) in output.iter_mut().zip(winners).zip(pairs) {
+            let better = |(best, place): (E, u8), value: E, at: u8| {
+                if value > best || value.is_nan() { (value, at) } else { (best, place) }
+            };
+            let first = better((upper[0], 0), upper[1], 1);
+            (*output, *winner) = better(better(first, lower[0], 2), lower[1], 3);
+        }
+    }
+}
+
+/// Brings the gradient of a row back before windows and activation, laid out `(places, outputs)`, and adds it to that of
+/// the biases.
+fn spread<E: Element>(
+    shape: &Conv2dShape,
+    kept: &CpuConv2dKept<E>,
+    row: usize,
+    gradient: &[E],
+    transposed: &mut [E],
+    biases: &mut [E],
+) {
+    let (length, outputs, pooled) = (shape.output(), shape.outputs, shape.pooled());
+    let slopes = kept.slopes.get(row * length..(row + 1) * length);
+    let winners = kept.winners.get(row * length..(row + 1) * length);
+    if winners.is_some() {
+        transposed.fill(E::ZERO);
+    }
+    for (output, bias) in biases.iter_mut().enumerate() {
+        for index in 0..pooled {
+            let at = output * pooled + index;
+            let value = slopes.map_or(gradient[at], |slopes| gradient[at] * slopes[at]);
+            let place = winners.map_or(index, |winners| place_of(shape, index, winners[at]));
+            transposed[place * outputs + output] = value;
+            *bias += value;
+        }
+    }
+}
+
+/// `(places, outputs)` laid out as `(outputs, places)`.
+fn transpose<E: Element>(from: &[E], outputs: usize, to: &mut [E]) {
+    let places = from.len() / outputs.max(1);
+    for (output, plane) in to.chunks_exact_mut(places.max(1)).enumerate() {
+        for (value, row) in plane.iter_mut().zip(from.chunks_exact(outputs)) {
+            *value = row[output];
+        }
+    }
+}
+
+/// One row of the unfolded image: the numbers of one channel that one weight meets.
+struct Shift {
+    channel: usize,
+    /// Where the weight lies in the kernel, the padding taken off.
+    down: isize,
+    right: isize,
+}
+
+fn shifts(shape: &Conv2dShape) -> impl Iterator<Item = Shift> {
+    let Convolution { image: [channels, ..], kernel, padding, .. } = shape.convolution;
+    (0..channels * kernel * kernel).map(move |index| Shift {
+        channel: index / (kernel * kernel),
+        down: (index / kernel % kernel) as isize - padding as isize,
+        right: (index % kernel) as isize - padding as isize,
+    })
+}
+
+/// Sets the numbers that each weight meets side by side, `(patch, places)`.
+fn unfold<E: Element>(shape: &Conv2dShape, image: &[E], columns: &mut [E]) {
+    let [_, height, width] = shape.convolution.image;
+    for (shift, row) in shifts(shape).zip(columns.chunks_exact_mut(shape.places())) {
+        let plane = &image[shift.channel * height * width..][..height * width];
+        if keeps_size(shape) {
+            // The plane moved as a whole is right but for what comes in over the sides.
+            let (to, from) = overlap(shape, &shift);
+            row[..to.start].fill(E::ZERO);
+            row[to.end..].fill(E::ZERO);
+            row[to].copy_from_slice(&plane[from]);
+            clear_sides(width, shift.right, row);
+        } else {
+            for_meetings(shape, &shift, |place, pixel| row[place] = pixel.map_or(E::ZERO, |pixel| plane[pixel]));
+        }
+    }
+}
+
+/// Adds to each number of the image what [`unfold`] made of it; may overwrite `columns`.
+fn fold<E: Element>(shape: &Conv2dShape, columns: &mut [E], image: &mut [E]) {
+    let [_, height, width] = shape.convolution.image;
+    for (shift, row) in shifts(shape).zip(columns.chunks_exact_mut(shape.places())) {
+        let plane = &mut image[shift.channel * height * width..][..height * width];
+        if keeps_size(shape) {
+            clear_sides(width, shift.right, row);
+            let (from, to) = overlap(shape, &shift);
+            for (sum, &value) in plane[to].iter_mut().zip(&row[from]) {
+                *sum += value;
+            }
+        } else {
+            for_meetings(shape, &shift, |place, pixel| {
+                if let Some(pixel) = pixel {
+                    plane[pixel] += row[place];
+                }
+            });
+        }
+    }
+}
+
+/// Whether there is a place for each pixel, in the same order.
+fn keeps_size(shape: &Conv2dShape) -> bool {
+    shape.convolution.stride == 1 && shape.convolved == shape.convolution.image[1..]
+}
+
+/// The places that meet a pixel, and the pixels they meet, if the plane is moved as a whole.
+fn overlap(shape: &Conv2dShape, shift: &Shift) -> (std::ops::Range<usize>, std::ops::Range<usize>) {
+    let (size, by) = (shape.places(), shift.down * shape.convolved[1] as isize + shift.right);
+    let (back, ahead) = ((-by).max(0) as usize, by.max(0) as usize);
+    let length = size.saturating_sub(back + ahead);
+    let (to, from) = (back.min(size), ahead.min(size));
+    (to..to + length, from..from + length)
+}
+
+/// Clears the places at the left or right that meet padding.
+fn clear_sides<E: Element>(width: usize, right: isize, row: &mut [E]) {
+    let outside = right.unsigned_abs().min(width);
+    if outside == 0 {
+        return;
+    }
+    for line in row.chunks_exact_mut(width) {
+        let side = if right < 0 { &mut line[..outside] } else { &mut line[width - outside..] };
+        side.fill(E::ZERO);
+    }
+}
+
+/// Calls `meet(place, pixel)` for every place; no pixel where it meets padding.
+fn for_meetings(shape: &Conv2dShape, shift: &Shift, mut meet: impl FnMut(usize, Option<usize>)) {
+    let ([_, height, width], stride) = (shape.convolution.image, shape.convolution.stride);
+    let [places_down, places_right] = shape.convolved;
+    let inside = |place: usize, by: isize, size: usize| {
+        (place * stride).checked_add_signed(by).filter(|&position| position < size)
+    };
+    for down in 0..places_down {
+        let line = inside(down, shift.down, height);
+        for right in 0..places_right {
+            let column = inside(right, shift.right, width);
+            let pixel = line.zip(column).map(|(line, column)| line * width + column);
+            meet(down * places_right + right, pixel);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::*;
+    use proptest::prelude::*;
+
+    struct Case {
+        convolution: Convolution,
+        rows: usize,
+        input: Vec<f64>,
+        weight: Vec<f64>,
+        bias: Vec<f64>,
+    }
+
+    impl Case {
+        fn new(convolution: Convolution, rows: usize, outputs: usize) -> Self {
+            let Convolution { image: [channels, height, width], kernel, .. } = convolution;
+            let input = numbers(rows * channels * height * width, 1);
+            let weight = numbers(outputs * channels * kernel * kernel, 2);
+            Case { convolution, rows, input, weight, bias: numbers(outputs, 3) }
+        }
+
+        /// Output, weighted loss, and the loss's gradients by input, weight and bias.
+        fn run(&self, input: &[f64], weights: &[f64], bias: &[f64]) -> (Vec<f64>, f64, [Vec<f64>; 3]) {
+            let factors = weight(weights.to_vec(), bias.len(), weights.len() / bias.len());
+            let shift = offset(bias.to_vec());
+            let input = matrix(input, self.rows, self.convolution.image.iter().product());
+            let recorded = input.clone().put_tape(Recorded::default());
+            let output = conv2d(recorded, &factors, &shift, self.convolution, InputGradient::Needed).expect("it fits");
+            let values = read(&output);
+            let loss = weigh(output);
+            let value = read(&loss)[0];
+            let mut gradients = backward(loss);
+            let by = [
+                gradient_of(&gradients, &input),
+                gradient_of_parameter(&mut gradients, &factors),
+                gradient_of_parameter(&mut gradients, &shift),
+            ];
+            (values, value, by)
+        }
+
+        /// By the definition, number by number.
+        fn plain(&self) -> Vec<f64> {
+            let Convolution { image: [channels, height, width], kernel, stride, padding, activation, pool } =
+                self.convolution;
+            let pixel = |row: usize, channel: usize, down: usize, right: usize| {
+                let inside = (padding..padding + height).contains(&down) && (padding..padding + width).contains(&right);
+                let at = |down, right| self.input[((row * channels + channel) * height + down) * width + right];
+                if inside { at(down - padding, right - padding) } else { 0.0 }
+            };
+            let place = |row: usize, output: usize, down: usize, right: usize| {
+                let mut sum = self.bias[output];
+                for (index, weight) in self
+                    .weight
+                    .chunks_exact(channels * kernel * kernel)
+                    .nth(output)
+                    .expect("an output")
+                    .iter()
+                    .enumerate()
+                {
+                    let (channel, i, j) = (index / (kernel * kernel), index / kernel % kernel, index % kernel);
+                    sum += weight * pixel(row, channel, down * stride + i, right * stride + j);
+                }
+                match activation {
+                    Activation::None => sum,
+                    Activation::Relu => sum.max(0.0),
+                    Activation::Gelu => sum * 0.5 * libm::erfc(-sum / 2.0f64.sqrt()),
+                    Activation::Silu => sum / (1.0 + (-sum).exp()),
+                    Activation::Tanh => sum.tanh(),
+                }
+            };
+            let [windows_down, windows_right] =
+                [height, width].map(|size| ((size + 2 * padding - kernel) / stride + 1) / pool);
+            let mut plain = Vec::new();
+            for row in 0..self.rows {
+                for output in 0..self.bias.len() {
+                    for window in 0..windows_down * windows_right {
+                        let (down, right) = (window / windows_right * pool, window % windows_right * pool);
+                        let places = (0..pool * pool).map(|at| place(row, output, down + at / pool, right + at % pool));
+                        plain.push(places.fold(f64::NEG_INFINITY, f64::max));
+                    }
+                }
+            }
+            plain
+        }
+    }
+
+    fn small() -> impl Strategy<Value = (Convolution, usize, usize)> {
+        let activations = [Activation::None, Activation::Relu, Activation::Gelu, Activation::Silu, Activation::Tanh];
+        let sizes = (1usize..3, 1usize..7, 1usize..7, 1usize..4, 1usize..4, 0usize..3, 1usize..4);
+        (sizes, prop::sample::select(activations.to_vec()), 0usize..4, 1usize..4)
+            .prop_map(|((channels, height, width, kernel, stride, padding, pool), activation, rows, outputs)| {
+                let image = [channels, height, width];
+                (Convolution { image, kernel, stride, padding, activation, pool }, rows, outputs)
+            })
+            .prop_filter("it fits", |(convolution, ..)| convolution.output_size().is_ok())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn output_is_the_plain_one((convolution, rows, outputs) in small()) {
+            let case = Case::new(convolution, rows, outputs);
+            let (output, ..) = case.run(&case.input, &case.weight, &case.bias);
+            let plain = case.plain();
+            prop_assert_eq!(output.len(), plain.len());
+            for (found, plain) in output.iter().zip(plain) {
+                prop_assert!((found - plain).abs() < 1e-13, "{} but {}", found, plain);
+            }
+        }
+
+        #[test]
+        fn gradients_are_the_differences((convolution, rows, outputs) in small()) {
+            let case = Case::new(convolution, rows, outputs);
+            let (input, weight, bias) = (&case.input, &case.weight, &case.bias);
+            let by = case.run(input, weight, bias).2;
+            assert_gradient("input", input, &by[0], |moved| case.run(moved, weight, bias).1);
+            assert_gradient("weight", weight, &by[1], |moved| case.run(input, moved, bias).1);
+            assert_gradient("bias", bias, &by[2], |moved| case.run(input, weight, moved).1);
+        }
+    }
+
+    const STAGE: Convolution =
+        Convolution { image: [3, 9, 11], kernel: 3, stride: 1, padding: 1, activation: Activation::Relu, pool: 2 };
+
+    fn run_f32(input: &[f32], convolution: Convolution) -> Vec<f32> {
+        let image: usize = convolution.image.iter().product();
+        let patch = convolution.image[0] * convolution.kernel.pow(2);
+        let (weight, bias) = (weight(numbers_f32(8 * patch, 2), 8, patch), offset(numbers_f32(8, 3)));
+        let input = matrix(input, input.len() / image, image);
+        read(&conv2d(input, &weight, &bias, convolution, InputGradient::Skipped).expect("it fits"))
+    }
+
+    #[test]
+    fn a_row_does_not_depend_on_the_batch() {
+        for convolution in [STAGE, Convolution { pool: 1, stride: 2, activation: Activation::Gelu, ..STAGE }] {
+            let image: usize = convolution.image.iter().product();
+            let input = numbers_f32(37 * image, 1);
+            let all = bits(&run_f32(&input, convolution));
+            for size in [1, 2, 3, 16] {
+                let parts = input.chunks(size * image).flat_map(|part| bits(&run_f32(part, convolution)));
+                assert!(parts.eq(all.iter().copied()), "batches of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn outputs_and_gradients_do_not_depend_on_threads() {
+        let case = Case::new(STAGE, 37, 5);
+        let run = || case.run(&case.input, &case.weight, &case.bias);
+        assert!(with_threads(1, run) == with_threads(4, run));
+    }
+
+    #[test]
+    fn the_gradient_of_the_input_is_left_out_where_nobody_needs_it() {
+        let case = Case::new(STAGE, 2, 5);
+        let (factors, shift) = (weight(case.weight.clone(), 5, 27), offset(case.bias.clone()));
+        let input = matrix(&case.input, 2, 297);
+        let recorded = input.clone().put_tape(Recorded::default());
+        let output = conv2d(recorded, &factors, &shift, STAGE, InputGradient::Skipped).expect("it fits");
+        let mut gradients = backward(weigh(output));
+        let left_out = GradientSlot::of(&input).take_or_zeros(&mut gradients).expect("on the CPU");
+        assert!(left_out.iter().all(|&gradient| gradient == 0.0));
+        let by = case.run(&case.input, &case.weight, &case.bias).2;
+        assert_eq!(gradient_of_parameter(&mut gradients, &factors), by[1]);
+    }
+
+    #[test]
+    fn a_nan_stays_in_its_row() {
+        for convolution in [STAGE, Convolution { pool: 3, ..STAGE }, Convolution { pool: 1, ..STAGE }] {
+            let mut input = numbers_f32(3 * 297, 1);
+            let clean = run_f32(&input, convolution);
+            input[297 + 40] = f32::NAN;
+            let found = run_f32(&input, convolution);
+            let row = found.len() / 3;
+            assert!(found[row..2 * row].iter().any(|value| value.is_nan()));
+            assert_eq!([&found[..row], &found[2 * row..]], [&clean[..row], &clean[2 * row..]]);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let error = |input: usize, patch: usize, biases: usize, convolution: Convolution| {
+            let (weight, bias) = (weight(vec![0.0f64; 2 * patch], 2, patch), offset(vec![0.0; biases]));
+            let input = matrix(&vec![0.0; input], 1, input);
+            conv2d(input, &weight, &bias, convolution, InputGradient::Skipped).expect_err("it does not fit").to_string()
+        };
+        assert_eq!(error(296, 27, 2, STAGE), "`conv2d` takes rows of the input of size 297, found 296");
+        assert_eq!(error(297, 26, 2, STAGE), "`conv2d` takes rows of the weight of size 27, found 26");
+        assert_eq!(error(297, 27, 3, STAGE), "`conv2d` takes bias of size 2, found 3");
+        let changed = |convolution: Convolution| error(297, 27, 2, convolution);
+        assert!(changed(Convolution { stride: 0, ..STAGE }).contains("a stride of size 1, found 0"));
+        assert!(changed(Convolution { kernel: 12, ..STAGE }).contains("a padded image of size 12, found 11"));
+        assert!(changed(Convolution { pool: 10, ..STAGE }).contains("an image to pool of size 10, found 9"));
+        assert!(changed(Convolution { pool: 17, ..STAGE }).contains("a largest pool of size 16, found 17"));
+    }
+}
