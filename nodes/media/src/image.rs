@@ -257,26 +257,15 @@ impl Picture {
     }
 
     /// The pixels that a box of left, top, right, bottom touches, cut at the edges of the picture. Coordinates are in
-    /// pixels, 0 at the left and at the top.
+    /// pixels, 0 at the left and at the top. A box without extent touches the pixel it stands on.
     ///
     /// # Errors
-    /// [`ImageError::EmptyBox`] if it touches none: it lies outside, has no extent, or a corner is no number.
+    /// [`ImageError::EmptyBox`] if it touches none: it lies outside, ends before it begins, or a corner is no number.
     pub fn region(&self, corners: [f64; 4]) -> Result<Region, ImageError> {
-        // A cast of a float saturates, and of what is no number gives 0.
-        let first = |corner: f64, end: usize| (corner.max(0.0).floor() as usize).min(end);
-        let last = |corner: f64, end: usize| (corner.max(0.0).ceil() as usize).min(end);
         let [left, top, right, bottom] = corners;
-        let region = Region {
-            left: first(left, self.width),
-            top: first(top, self.height),
-            right: last(right, self.width),
-            bottom: last(bottom, self.height),
-        };
-        let is_sound = left < right && top < bottom && region.left < region.right && region.top < region.bottom;
-        if is_sound {
-            Ok(region)
-        } else {
-            Err(ImageError::EmptyBox { corners, width: self.width, height: self.height })
+        match (touched(left, right, self.width), touched(top, bottom, self.height)) {
+            (Some((left, right)), Some((top, bottom))) => Ok(Region { left, top, right, bottom }),
+            _ => Err(ImageError::EmptyBox { corners, width: self.width, height: self.height }),
         }
     }
 
@@ -310,6 +299,15 @@ impl Picture {
             }
         }
     }
+}
+
+/// The places of `0..end` between two coordinates; `None` if there is none.
+fn touched(first: f64, last: f64, end: usize) -> Option<(usize, usize)> {
+    // What is no number compares with nothing.
+    let is_inside = first <= last && first < end as f64 && (last > 0.0 || first == last && last >= 0.0);
+    // A cast of a float saturates.
+    let start = first.max(0.0) as usize;
+    is_inside.then(|| (start, (last.ceil() as usize).clamp(start + 1, end)))
 }
 
 /// Where a new pixel comes from: old pixels from `first` on, with weights whose sum is 1.
@@ -503,7 +501,16 @@ mod tests {
         let region = |corners| picture.region(corners).ok().map(|r| [r.left, r.top, r.right, r.bottom]);
         assert_eq!(region([1.2, 2.0, 3.1, 4.0]), Some([1, 2, 4, 4]));
         assert_eq!(region([-5.0, -5.0, 50.0, 1e300]), Some([0, 0, 10, 8]));
-        for corners in [[3.0, 0.0, 3.0, 4.0], [5.0, 0.0, 4.0, 4.0], [10.0, 0.0, 12.0, 4.0], [f64::NAN, 0.0, 4.0, 4.0]] {
+        assert_eq!(region([3.0, 0.5, 3.0, 0.5]), Some([3, 0, 4, 1]));
+        assert_eq!(region([9.9, 7.0, 9.9, 7.0]), Some([9, 7, 10, 8]));
+        for corners in [
+            [10.0, 0.0, 10.0, 4.0],
+            [-2.0, 0.0, 0.0, 4.0],
+            [-2.0, 0.0, -2.0, 4.0],
+            [5.0, 0.0, 4.0, 4.0],
+            [10.0, 0.0, 12.0, 4.0],
+            [f64::NAN, 0.0, 4.0, 4.0],
+        ] {
             assert_eq!(region(corners), None, "{corners:?}");
         }
         let mut out = [0.0; 2];

@@ -37,8 +37,8 @@ pub struct ImageTensorOptions {
     pub column: String,
 
     /// The part of the picture to take: left, top, right, bottom in pixels, each a number or the name of a numeric
-    /// column. Cut at the edges of the picture; a box without a pixel in it counts as damage. The whole picture if not
-    /// given.
+    /// column. Cut at the edges of the picture; a box without extent takes the pixel it stands on, and one outside the
+    /// picture or that ends before it begins counts as damage. The whole picture if not given.
     #[serde(default, rename = "box", skip_serializing_if = "Option::is_none")]
     pub corners: Option<[Corner; 4]>,
 
