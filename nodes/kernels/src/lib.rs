@@ -67,7 +67,7 @@ pub use optimiser::{Optimiser, OptimiserKernel, OptimiserSettings, Rule, StepSiz
 pub use parameter::{Parameter, Regularised, Trainable};
 pub use regression_loss::{RegressionLoss, Residual, regression_loss};
 pub use sequence::{PADDING, Spans, Tokens};
-pub use sequence_mean::{SequenceMeanKernel, sequence_mean};
+pub use sequence_mean::{SequenceMeanKernel, channel_mean, sequence_mean};
 pub use stand_in::{Places, StandInGradients, StandInKernel, with_stand_in};
 pub use tape::InputGradient;
 pub use token_embedding::{TokenKernel, embed_tokens, embedding_mean};

@@ -34,14 +34,54 @@ where
     D: SequenceMeanKernel<E> + Device<E>,
     T: Tape<E, D> + 'static,
 {
+    let rows = spans.rows();
+    mean("sequence_mean", input, spans, width, (rows, width))
+}
+
+/// The mean of each channel over all its places.
+///
+/// Shapes: `input` `(rows, channels · places)`; result `(rows, channels)`; without places all are zero.
+///
+/// # Errors
+/// [`KernelError::Size`] if the channels do not share the columns evenly; [`KernelError::Device`].
+///
+/// ```
+/// use nodes_kernels::*;
+/// let image = matrix_from(&Cpu::default(), vec![1.0f32, 2.0, 3.0, 5.0, 5.0, 5.0], 1, 6)?;
+/// assert_eq!(channel_mean(image, 2)?.as_vec(), [2.0, 5.0]);
+/// # Ok::<(), KernelError>(())
+/// ```
+pub fn channel_mean<E, D, T>(input: Matrix<E, D, T>, channels: usize) -> Result<Matrix<E, D, T>, KernelError>
+where
+    E: Element,
+    D: SequenceMeanKernel<E> + Device<E>,
+    T: Tape<E, D> + 'static,
+{
+    let &(rows, columns) = input.shape();
+    let places = columns.checked_div(channels).unwrap_or(0);
+    mean("channel_mean", input, &Spans::equal(rows * channels, places), 1, (rows, channels))
+}
+
+fn mean<E, D, T>(
+    operation: &'static str,
+    input: Matrix<E, D, T>,
+    spans: &Spans,
+    width: usize,
+    shape: (usize, usize),
+) -> Result<Matrix<E, D, T>, KernelError>
+where
+    E: Element,
+    D: SequenceMeanKernel<E> + Device<E>,
+    T: Tape<E, D> + 'static,
+{
     let (input, mut tape) = input.try_contiguous().map_err(KernelError::device)?.split_tape();
-    check_size("sequence_mean", "input", spans.steps() * width, input.shape().num_elements())?;
+    check_size(operation, "input", spans.steps() * width, input.shape().num_elements())?;
     let device = input.device().clone();
     let input_slot = GradientSlot::of(&input);
     let output = device
         .read(&input)
         .and_then(|values| device.sequence_mean_forward(spans, width, &values))
-        .and_then(|output| device.tensor_of(output, (spans.rows(), width)))
+        .and_then(|output| device.tensor_of(output, shape))
         .map_err(KernelError::device)?;
     if T::OWNS_TAPE {
         let (spans, output_slot) = (spans.clone(), GradientSlot::of(&output));
@@ -55,7 +95,7 @@ where
     Ok(output.put_tape(tape))
 }
 
-/// What a device supplies for [`sequence_mean`].
+/// What a device supplies for [`sequence_mean`] and [`channel_mean`].
 ///
 /// The result of a row must not depend on the other rows, bit for bit.
 pub trait SequenceMeanKernel<E: Element>: Buffers<E> {
@@ -173,6 +213,24 @@ mod tests {
         assert_eq!(sequence_mean(input, &Spans::equal(2, 2), 2).expect("sizes fit").as_vec(), [2.0, 3.0, 6.0, 7.0]);
         let error = sequence_mean(matrix(&[1.0f32], 1, 1), &Spans::equal(2, 2), 2).expect_err("sizes differ");
         assert_eq!(error, KernelError::Size { operation: "sequence_mean", what: "input", expected: 8, found: 1 });
+    }
+
+    #[test]
+    fn channels_are_averaged_over_their_places_and_get_their_gradients() {
+        let values = numbers(2 * 3 * 4, 1);
+        let run = |values: &[f64]| {
+            let input = matrix(values, 2, 12);
+            let output = channel_mean(input.clone().put_tape(Recorded::default()), 3).expect("sizes fit");
+            (input, output)
+        };
+        let (input, output) = run(&values);
+        let plain: Vec<f64> = values.chunks(4).map(|places| places.iter().sum::<f64>() / 4.0).collect();
+        assert_eq!(output.shape(), &(2, 3));
+        assert!(read(&output).iter().zip(plain).all(|(found, plain)| (found - plain).abs() < 1e-15));
+        let gradient = gradient_of(&backward(weigh(output)), &input);
+        assert_gradient("places", &values, &gradient, |values| read(&weigh(run(values).1))[0]);
+        let error = channel_mean(matrix(&[0.0f64; 5], 1, 5), 2).expect_err("5 is odd");
+        assert_eq!(error, KernelError::Size { operation: "channel_mean", what: "input", expected: 4, found: 5 });
     }
 
     #[test]

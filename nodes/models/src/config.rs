@@ -77,15 +77,6 @@ pub enum ConfigError {
         found: usize,
     },
 
-    /// An encoder cannot be built yet.
-    #[error("encoder `{encoder}`: {modality} encoders of this architecture cannot be trained in this version")]
-    Unavailable {
-        /// The encoder's name.
-        encoder: String,
-        /// What it encodes.
-        modality: &'static str,
-    },
-
     /// A common width was given to a fusion that has none.
     #[error("`width` belongs to the fusion `gated`; `concat` is as wide as all encoders together")]
     FusionWidth,

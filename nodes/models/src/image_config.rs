@@ -46,7 +46,7 @@ pub struct ImageEncoderOptions {
 pub enum ImageArchitecture {
     /// Stages of a 3 x 3 convolution, a rectifier and the maximum over 2 x 2 (LeCun et al. 1998, *Gradient-Based Learning
     /// Applied to Document Recognition*; with the small kernels of Simonyan and Zisserman 2015, arXiv:1409.1556), then a
-    /// linear layer.
+    /// linear layer and a rectifier.
     #[default]
     Cnn,
 }

@@ -56,9 +56,21 @@ pub enum ModelError {
         outputs: usize,
     },
 
+    /// There is not one scale of inputs, or its absence, per encoder.
+    #[error("`input_scales` of the model has {found} entries for {expected} encoders")]
+    InputScales {
+        /// The number of encoders.
+        expected: usize,
+        /// The number of entries.
+        found: usize,
+    },
+
     /// The scale of an encoder's inputs does not fit it.
-    #[error("`input_scales` of the model do not fit its encoders")]
-    InputScales,
+    #[error("the entry of `{encoder}` in `input_scales` of the model does not fit its inputs")]
+    InputScale {
+        /// The encoder's name.
+        encoder: String,
+    },
 
     /// An operation or the device failed.
     #[error(transparent)]
@@ -165,8 +177,9 @@ impl<D: ModelDevice> Model<D> {
         if !prior::is_sound(&prior, config.task) {
             return Err(ModelError::Prior { outputs });
         }
-        if input_scales.len() != config.encoders.len() {
-            return Err(ModelError::InputScales);
+        let (expected, found) = (config.encoders.len(), input_scales.len());
+        if expected != found {
+            return Err(ModelError::InputScales { expected, found });
         }
         let mut builder = Builder::new(device, source);
         let mut branches = Vec::new();

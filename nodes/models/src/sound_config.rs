@@ -53,7 +53,7 @@ pub enum SoundArchitecture {
     #[default]
     Gru,
     /// The stages of an image's `cnn` over the spectrogram as an image of one channel, then a linear layer over all
-    /// places.
+    /// places and a rectifier.
     Cnn,
 }
 
