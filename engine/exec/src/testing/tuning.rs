@@ -82,30 +82,30 @@ fn only_the_chosen_trial_is_fitted_again_and_on_the_validation_rows_too() {
     let waiting: Vec<&str> = before
         .tasks
         .iter()
-        .filter(|task| task.task.ends_with(",refit"))
+        .filter(|task| task.task.contains("@refit,"))
         .map(|task| {
             assert_eq!(task.outlook, Outlook::MayRun, "{} is not known before the choice", task.task);
             task.task.as_str()
         })
         .collect();
-    assert_eq!(waiting.len(), 9, "{waiting:?}");
+    assert_eq!(waiting.len(), 12, "{waiting:?}");
     let ran = bench.succeed(&text);
     let not_chosen = ran.with(TaskStatus::NotChosen);
-    assert_eq!(not_chosen.len(), 6, "{not_chosen:?}");
-    assert!(not_chosen.iter().all(|task| task.ends_with(",refit") && !task.contains("trial=1,")), "{not_chosen:?}");
+    assert_eq!(not_chosen.len(), 8, "{not_chosen:?}");
+    assert!(not_chosen.iter().all(|task| task.contains("@refit,") && !task.ends_with("trial=1")), "{not_chosen:?}");
     let seen = seen(&bench, &ran, &text);
     let of = |part: &str| ids(&bench, &ran, &text, part);
     assert_eq!(seen["train"], of("train").union(&of("validation")).copied().collect());
     assert!(seen["validation"].is_empty() && !of("validation").is_empty());
     assert_eq!(ran.outcome.status, RunStatus::Succeeded);
-    assert_eq!(ran.outcome.tasks.iter().find(|task| task.task == "centred@trial=0,refit").unwrap().key, None);
+    assert_eq!(ran.outcome.tasks.iter().find(|task| task.task == "centred@refit,trial=0").unwrap().key, None);
 
     let after = bench.preview(&bench.plan(&text), &options());
     assert!(after.is_nothing_to_do());
-    assert!(after.tasks.iter().all(|task| !task.task.contains("trial=0,refit")), "what was not chosen is left out");
+    assert!(after.tasks.iter().all(|task| !task.task.contains("refit,trial=0")), "what was not chosen is left out");
     let again = bench.succeed(&text);
     assert_eq!(again.with(TaskStatus::Ran), Vec::<&str>::new());
-    assert_eq!(again.with(TaskStatus::NotChosen).len(), 6);
+    assert_eq!(again.with(TaskStatus::NotChosen).len(), 8);
 }
 
 #[test]
@@ -117,8 +117,10 @@ fn a_new_trial_runs_alone_and_another_winner_is_fitted_then() {
     let scored: Vec<&str> = ran.with(TaskStatus::Ran).into_iter().filter(|task| task.starts_with("quality")).collect();
     assert_eq!(scored, ["quality@trial=3"]);
     let fitted: Vec<&str> = ran.with(TaskStatus::Ran).into_iter().filter(|task| task.contains("refit")).collect();
-    // `memory` reads a column that no trial changes, so it is a hit.
-    assert_eq!(fitted, ["centred/fit@trial=3,refit", "centred@trial=3,refit"]);
+    // `scaled` learns nothing, so it is the trial's own work; `memory` reads a column that no trial changes: a hit.
+    assert_eq!(fitted, ["scaled@refit,trial=3", "centred/fit@refit,trial=3", "centred@refit,trial=3"]);
+    let same = ran.outcome.tasks.iter().find(|task| task.task == fitted[0]).unwrap();
+    assert_eq!(same.reason.as_deref(), Some("the same work as `scaled@trial=3`, done once"));
     // A trial that changes nothing of the choice leaves everything below it alone.
     let worse = graph(&format!("{TRIALS}, {{scaled.by: 7}}, {{scaled.by: -1}}"), true);
     let ran = bench.succeed(&worse);
@@ -157,7 +159,7 @@ fn a_trial_that_fails_fails_the_tuning_and_the_others_are_kept() {
     assert_eq!(ran.outcome.status, RunStatus::Failed);
     assert_eq!(ran.outcome.failures[0].to_string(), "`quality@trial=1` (`test.mean`) failed: the mean is above 0");
     assert_eq!(ran.error("best"), "skipped because `quality@trial=1` failed");
-    assert_eq!(ran.error("memory@trial=0,refit"), "skipped because `quality@trial=1` failed");
+    assert_eq!(ran.error("memory@refit,trial=0"), "skipped because `quality@trial=1` failed");
     let ran = bench.succeed(&graph(TRIALS, true));
     assert!(
         ran.statuses()["quality@trial=0"] == TaskStatus::Hit && ran.statuses()["quality@trial=2"] == TaskStatus::Hit

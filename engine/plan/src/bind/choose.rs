@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use engine_core::{Diagnostic, LogicalType, Part, Size};
-use engine_table::{Bound, Choice, Expand, ModelType, Node, PortType, Reduce, Refit, RowFilter, RowSet, TableType};
+use engine_table::{Bound, Choice, Expand, Instance, ModelType, Node, PortType, Reduce, Refit, RowFilter, RowSet, TableType};
 
 use super::expand::Expanded;
 use super::findings::input_pointer;
@@ -32,7 +32,7 @@ impl<'w, 's> Planner<'w, 's> {
     ) -> Option<(TaskId, TaskId)> {
         let wiring = self.wiring;
         let node = &wiring.nodes[place];
-        let Expanded { scopes, mut ports } = self.expand(place, scope, expand)?;
+        let Expanded { instances, mut scopes, mut ports } = self.expand(place, scope, expand)?;
         let mut candidates = ports.remove(choice.port)?;
         let ports = self.bound_ports(node, scope, ports, Some(choice.port))?;
         let site = Site { node, scope, name: self.task_name(node, "/choice", scope), bound, ports };
@@ -40,7 +40,7 @@ impl<'w, 's> Planner<'w, 's> {
         let decides = self.lay_out_reduction(&site, reduction, Work::Reduce)?;
         self.tasks[decides.0].types = site.ports.types.clone();
         if choice.refit == Refit::OnTrainAndValidation {
-            candidates = self.refit(&site, &scopes, choice)?;
+            (scopes, candidates) = self.refit(&site, &instances, choice)?;
         }
         if candidates.len() > 1 && candidates.iter().all(|candidate| *candidate == candidates[0]) {
             self.report_same(&site, choice);
@@ -59,9 +59,14 @@ impl<'w, 's> Planner<'w, 's> {
         Some((main, decides))
     }
 
-    /// Plans again, for every instance, what learns for the artifact: from the train and the validation rows. Gives the
-    /// artifacts.
-    fn refit(&mut self, site: &Site<'w, 's>, scopes: &[usize], choice: Choice) -> Option<Vec<OutputRef>> {
+    /// Plans again what learns for the artifact, from the train and the validation rows: once what no instance changes,
+    /// and for each instance the rest. Gives the scopes of the instances and their artifacts.
+    fn refit(
+        &mut self,
+        site: &Site<'w, 's>,
+        instances: &[Instance],
+        choice: Choice,
+    ) -> Option<(Vec<usize>, Vec<OutputRef>)> {
         let wiring = self.wiring;
         let port = site.node.ports.iter().find(|port| port.port.name == choice.port)?;
         let wire = port.wires.first()?;
@@ -74,17 +79,19 @@ impl<'w, 's> Planner<'w, 's> {
             self.report_inner(site, choice, &wiring.nodes[*inner]);
             return None;
         }
-        let mut candidates = Vec::with_capacity(scopes.len());
-        for scope in scopes {
-            let inner = Scope { learns: Learns::OnValidationToo, ..self.inner_scope(site.node, *scope, "refit") };
-            let inner = self.push_scope(inner);
-            self.plan_again(&upstream, inner, |planner, place| planner.learns(place, *scope));
+        let shared = Scope { learns: Learns::OnValidationToo, ..self.inner_scope(site.node, site.scope, "refit") };
+        let shared = self.push_scope(shared);
+        self.plan_again(&upstream, shared, |planner, place| planner.learns(place, site.scope));
+        let (mut scopes, mut candidates) = (Vec::new(), Vec::new());
+        for instance in instances {
+            let inner = self.plan_instance(site.node, shared, instance, &upstream);
+            scopes.push(inner);
             candidates.push(self.output(wire.node, wire.output?, inner)?);
             if self.is_full {
                 return None;
             }
         }
-        Some(candidates)
+        Some((scopes, candidates))
     }
 
     /// Whether the node at `place`, as `scope` sees it, reads train or validation rows.

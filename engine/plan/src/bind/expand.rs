@@ -17,6 +17,8 @@ use crate::{OutputRef, codes};
 
 /// Instances as laid out.
 pub(super) struct Expanded {
+    /// What they are.
+    pub(super) instances: Vec<Instance>,
     /// The scope of each.
     pub(super) scopes: Vec<usize>,
     /// By port, the outputs on it, one for each instance and reference.
@@ -52,17 +54,16 @@ impl<'s> Planner<'_, 's> {
             }
         };
         self.check_instances(node, scope, &upstream, &instances)?;
-        let mut expanded = Expanded { scopes: Vec::with_capacity(instances.len()), ports: BTreeMap::new() };
+        let mut scopes = Vec::with_capacity(instances.len());
+        let mut outputs: BTreeMap<String, Vec<OutputRef>> = BTreeMap::new();
         let mut is_sound = true;
-        for instance in instances {
-            let inner = self.open_instance(node, scope, &instance);
-            expanded.scopes.push(inner);
-            let overridden: HashSet<usize> = self.scopes[inner].overrides.keys().copied().collect();
-            self.plan_again(&upstream, inner, |_, place| overridden.contains(&place));
+        for instance in &instances {
+            let inner = self.plan_instance(node, scope, instance, &upstream);
+            scopes.push(inner);
             for port in &ports {
                 for wire in &port.wires {
                     match wire.output.and_then(|output| self.output(wire.node, output, inner)) {
-                        Some(output) => expanded.ports.entry(port.port.name.clone()).or_default().push(output),
+                        Some(output) => outputs.entry(port.port.name.clone()).or_default().push(output),
                         None => is_sound = false,
                     }
                 }
@@ -71,7 +72,21 @@ impl<'s> Planner<'_, 's> {
                 return None;
             }
         }
-        is_sound.then_some(expanded)
+        is_sound.then_some(Expanded { instances, scopes, ports: outputs })
+    }
+
+    /// Plans the nodes of `upstream` that `instance` of `node`'s expansion changes, in a scope of its own below `parent`.
+    pub(super) fn plan_instance(
+        &mut self,
+        node: &Wired<'s>,
+        parent: usize,
+        instance: &Instance,
+        upstream: &[usize],
+    ) -> usize {
+        let inner = self.open_instance(node, parent, instance);
+        let overridden: HashSet<usize> = self.scopes[inner].overrides.keys().copied().collect();
+        self.plan_again(upstream, inner, |_, place| overridden.contains(&place));
+        inner
     }
 
     /// Plans in `scope` the nodes of `upstream` that are to be planned again, and those below them.

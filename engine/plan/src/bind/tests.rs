@@ -395,18 +395,14 @@ fn where_tables_differ_between_the_trials_the_chosen_ones_is_given_too() {
 #[test]
 fn a_refit_learns_from_validation_rows_too_and_runs_for_the_chosen_trial_alone() {
     let plan = plan_of(&nodes(&[ROWS, SPLIT, MODEL, &tune("space: {model.epochs: [3, 5]}, refit: true", "model")]));
-    let refitted = ["scaled/fit", "scaled", "encoder", "model"];
-    let expected: Vec<(String, Vec<usize>)> =
-        (0..2).flat_map(|trial| refitted.map(|name| (format!("{name}@trial={trial},refit"), vec![trial]))).collect();
-    let found: Vec<(String, Vec<usize>)> =
-        conditional(&plan).into_iter().map(|(name, is)| (name.to_owned(), is)).collect();
-    assert_eq!(found, expected);
-    let fit = plan.main_task("scaled/fit@trial=1,refit").unwrap();
+    // What no trial changes is fitted again once for all, whoever wins.
+    assert_eq!(conditional(&plan), [("model@refit,trial=0", vec![0]), ("model@refit,trial=1", vec![1])]);
+    let fit = plan.main_task("scaled/fit@refit").unwrap();
     assert_eq!(
         (fit.reads[0].rows, fit.reads[0].asked),
         (RowFilter::TrainAndValidation, RowFilter::Part(engine_core::Part::Train))
     );
-    let model = plan.main_task("model@trial=1,refit").unwrap();
+    let model = plan.main_task("model@refit,trial=1").unwrap();
     assert_eq!(
         model.reads.iter().map(|read| read.rows).collect::<Vec<_>>(),
         [RowFilter::TrainAndValidation, RowFilter::None]
@@ -415,7 +411,12 @@ fn a_refit_learns_from_validation_rows_too_and_runs_for_the_chosen_trial_alone()
     assert!(model.bound.options["epochs"] == 5 && model.needs().contains(&plan.main_task("best/choice").unwrap().id));
     // The refits see another table than the trials, and so does whoever scores the chosen one.
     let reads = &plan.main_task("final").unwrap().reads[0].tables;
-    assert_eq!(plan.task(reads[0].task).name, "best/rows(scaled)");
+    assert_eq!(plan.task(reads[0].task).name, "scaled@refit");
+    let plan = plan_of(&nodes(&[ROWS, SPLIT, MODEL, &tune("space: {scaled.plus: [3, 5]}, refit: true", "model")]));
+    let waiting: Vec<&str> = conditional(&plan).into_iter().map(|(name, _)| name).collect();
+    let expected = ["scaled/fit", "scaled", "encoder", "model"].map(|node| format!("{node}@refit,trial=0"));
+    assert_eq!(waiting[..4], expected);
+    assert_eq!(plan.main_task("final").unwrap().reads[0].tables[0].task, plan.main_task("best/rows(scaled)").unwrap().id);
 }
 
 #[test]

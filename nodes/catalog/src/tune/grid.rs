@@ -24,7 +24,7 @@ use crate::place;
 /// over such a node, whose mean is the score then. The input `model` is the model that is scored. The best trial's model
 /// is the output `model`; of equally good trials the first one's. Test rows have no part in any of this, so
 /// an evaluation of the output on them says how good the chosen model is. `report` lists the trials with their scores,
-/// `metrics` are those of the best trial.
+/// and `metrics` holds the score that decided.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GridOptions {
@@ -33,7 +33,7 @@ pub struct GridOptions {
     #[schemars(extend("minProperties" = 1))]
     pub space: BTreeMap<String, Vec<Value>>,
 
-    /// The score that decides, as the node on `metrics` names it: `macro_f1`, `log_loss`, `rmse`.
+    /// The score that decides, as the node on `metrics` names it: `f1_macro`, `log_loss`, `rmse`.
     pub metric: String,
 
     /// Whether a higher or a lower score is better.

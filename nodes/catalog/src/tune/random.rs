@@ -36,7 +36,7 @@ pub struct RandomOptions {
     #[schemars(range(min = 1, max = 10_000))]
     pub trials: usize,
 
-    /// The score that decides, as the node on `metrics` names it: `macro_f1`, `log_loss`, `rmse`.
+    /// The score that decides, as the node on `metrics` names it: `f1_macro`, `log_loss`, `rmse`.
     pub metric: String,
 
     /// Whether a higher or a lower score is better.

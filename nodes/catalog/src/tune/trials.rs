@@ -199,7 +199,10 @@ pub(super) fn choose(
         scored.push(Scored { number, trial, metrics, score });
     }
     let best = best(&scored, rule.goal).ok_or_else(|| NodeError::Failed("there is no trial to choose".to_owned()))?;
-    let mut files = artifacts(&best.metrics, &page(&scored, best, rule))?;
+    // The other scores of the winner had no part in the choice: an evaluation of the chosen model gives them.
+    let is_of_it = |name: &String| name.rsplit('.').next() == Some(rule.metric);
+    let metrics = best.metrics.iter().filter(|(name, _)| is_of_it(name)).map(|(name, value)| (name.clone(), *value));
+    let mut files = artifacts(&metrics.collect(), &page(&scored, best, rule))?;
     if let Some(metrics) = files.remove(METRICS) {
         let metrics = Chosen { instance: best.number }.add_to(metrics)?;
         let listing = serde_json::to_vec(&listing(&scored, best)).map_err(NodeError::failed)?;
