@@ -141,6 +141,25 @@ fn only_the_chosen_trial_is_fitted_on_train_and_validation_rows() {
 }
 
 #[test]
+fn a_refit_goes_through_as_many_epochs_as_were_best_in_the_trial() {
+    let mut project = project();
+    project.replace("epochs: 2", "epochs: 40, early_stopping: {patience: 2}");
+    project.replace("[0.003, 0.03]", "[0.1, 0.03]");
+    let store = Store::temporary().unwrap();
+    let ran = project.run(&store);
+    let (number, _) = winner(&ran, &store);
+    let epochs = |task: &str| ran.files(task, "model", &store).read_json::<usize>("epochs.json").unwrap();
+    let best = epochs(&format!("risk@trial={number}"));
+    assert!(best < 38, "it stopped by its validation rows");
+    let refitted = format!("risk@refit,trial={number}");
+    assert_eq!(epochs(&refitted), best);
+    let page = ReportPage::from_files(&ran.files(&refitted, "report", &store)).unwrap();
+    let Section::Text { paragraphs, .. } = &page.sections[0] else { panic!("{:?}", page.sections) };
+    assert_eq!(paragraphs[0], format!("Training went through all {best} epochs."));
+    assert!(paragraphs[1].starts_with("The validation rows are among the train rows here"), "{paragraphs:?}");
+}
+
+#[test]
 fn over_folds_a_trial_is_scored_by_its_mean_and_test_rows_stay_untouched() {
     let mut project = project();
     project.replace(
@@ -153,8 +172,8 @@ fn over_folds_a_trial_is_scored_by_its_mean_and_test_rows_stay_untouched() {
     let ran = project.run(&store);
     let (number, _) = winner(&ran, &store);
     let trained: Vec<&str> = ran.executed().into_iter().filter(|task| task.starts_with("risk@")).collect();
-    // Four trials of three folds, and one refit.
-    assert_eq!(trained.len(), 13, "{trained:?}");
+    // Four trials of three folds; of the winner its own, which says after how many epochs it was best, and the refit.
+    assert_eq!(trained.len(), 14, "{trained:?}");
     assert!(trained.contains(&format!("risk@refit,trial={number}").as_str()));
     assert!(ran.executed().contains(&"scored@trial=2,fold=1"));
     let folded: Value = ran.files(&format!("folded@trial={number}"), "metrics", &store).read_json("metrics.json").unwrap();

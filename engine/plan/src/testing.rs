@@ -444,6 +444,7 @@ kind! {
     const NUMERICS: engine_core::NumericClass = engine_core::NumericClass::Kernel;
     const RANDOM: bool = true;
     const CPUS: engine_table::Cpus = engine_table::Cpus::All;
+    const STOPS_EARLY: bool = true;
     fn inputs() -> Vec<InputPort> {
         vec![InputPort::new("encoders", ArtifactKind::Encoder, Arity::Many)]
     }

@@ -136,6 +136,9 @@ pub struct NamedFiles {
     pub files: Arc<Files>,
 }
 
+/// The port, of no kind, on which [`ReduceInputs::earlier`] comes.
+pub const EARLIER: &str = "earlier";
+
 /// What came in on one port.
 #[derive(Debug, Clone, Default)]
 pub struct PortInput {
@@ -178,6 +181,12 @@ impl ReduceInputs {
     /// The artifacts on `port`, in order.
     pub fn artifacts(&self, port: &str) -> &[NamedFiles] {
         self.ports.get(port).map_or(&[], |input| &input.artifacts)
+    }
+
+    /// For a refit, which learns from the validation rows too: what the same node gave on its first output port when it
+    /// was fitted without them. Only for kinds that say [`crate::Describe::STOPS_EARLY`].
+    pub fn earlier(&self) -> Option<&NamedFiles> {
+        self.artifacts(EARLIER).first()
     }
 
     /// The first artifact on `port`.

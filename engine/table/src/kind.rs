@@ -94,6 +94,9 @@ pub trait Describe: Sized + Send + Sync + 'static {
     const RANDOM: bool = false;
     /// Threads it is admitted with.
     const CPUS: Cpus = Cpus::One;
+    /// Whether it stops by the validation rows. A refit, which learns from these rows too, is then given what was
+    /// fitted without them: [`crate::ReduceInputs::earlier`].
+    const STOPS_EARLY: bool = false;
 
     /// The options; the doc comment of the struct is the kind's page.
     type Options: Serialize + DeserializeOwned + JsonSchema;
@@ -243,6 +246,8 @@ pub struct Kind {
     pub random: bool,
     /// Threads it is admitted with.
     pub cpus: Cpus,
+    /// Whether it stops by the validation rows.
+    pub stops_early: bool,
     /// What it takes.
     pub inputs: Vec<InputPort>,
     /// What it gives, the default one first.
@@ -343,6 +348,7 @@ impl Kind {
             numerics: NumericClass::Kernel,
             random: false,
             cpus: Cpus::One,
+            stops_early: false,
             inputs: vec![InputPort::new("table", ArtifactKind::Table, Arity::One)],
             outputs: vec![OutputPort::of(ArtifactKind::Table)],
             options_schema,
@@ -368,6 +374,7 @@ impl Kind {
             numerics: K::NUMERICS,
             random: K::RANDOM,
             cpus: K::CPUS,
+            stops_early: K::STOPS_EARLY,
             inputs: K::inputs(),
             outputs: K::outputs(),
             options_schema: options_schema::<K::Options>(effect),

@@ -39,7 +39,7 @@ pub use frame::{
     check_frame, concatenated, dtype_of, empty_frame, empty_tensor_column, tensor_column, tensor_slice, token_column,
     token_slice, value_bytes, with_sizes,
 };
-pub use inputs::{InputTypes, NamedFiles, PortInput, PortTypes, ReduceInputs, RowFilter, TrainRows};
+pub use inputs::{EARLIER, InputTypes, NamedFiles, PortInput, PortTypes, ReduceInputs, RowFilter, TrainRows};
 pub use kind::{
     Arity, Bound, Cpus, Describe, ErasedFitApply, FitOn, InputPort, Kind, Node, OPTION_INVALID, OutputPort, Registry,
 };

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use engine_core::{Diagnostic, LogicalType, Part, Size};
-use engine_table::{Bound, Choice, Expand, Instance, ModelType, Node, PortType, Reduce, Refit, RowFilter, RowSet, TableType};
+use engine_table::{Bound, Choice, EARLIER, Expand, Instance, ModelType, Node, PortType, Reduce, Refit, RowFilter, RowSet, TableType};
 
 use super::expand::Expanded;
 use super::findings::input_pointer;
@@ -17,7 +17,7 @@ use super::planner::{Learns, Planner, Scope, Site};
 use super::prune::reachable;
 use super::wiring::Wired;
 use crate::version::last_writer;
-use crate::{Condition, OutputRef, TaskId, Work, codes};
+use crate::{ArtifactInput, Condition, OutputRef, TaskId, Work, codes};
 
 impl<'w, 's> Planner<'w, 's> {
     /// Lays out the instances, the choice between them and what is chosen; gives the task with the chosen artifact and
@@ -40,7 +40,9 @@ impl<'w, 's> Planner<'w, 's> {
         let decides = self.lay_out_reduction(&site, reduction, Work::Reduce)?;
         self.tasks[decides.0].types = site.ports.types.clone();
         if choice.refit == Refit::OnTrainAndValidation {
-            (scopes, candidates) = self.refit(&site, &instances, choice)?;
+            let refits;
+            (refits, candidates) = self.refit(&site, (&instances, &scopes), choice)?;
+            scopes.extend(refits);
         }
         if candidates.len() > 1 && candidates.iter().all(|candidate| *candidate == candidates[0]) {
             self.report_same(&site, choice);
@@ -64,7 +66,7 @@ impl<'w, 's> Planner<'w, 's> {
     fn refit(
         &mut self,
         site: &Site<'w, 's>,
-        instances: &[Instance],
+        (instances, trials): (&[Instance], &[usize]),
         choice: Choice,
     ) -> Option<(Vec<usize>, Vec<OutputRef>)> {
         let wiring = self.wiring;
@@ -82,9 +84,11 @@ impl<'w, 's> Planner<'w, 's> {
         let shared = Scope { learns: Learns::OnValidationToo, ..self.inner_scope(site.node, site.scope, "refit") };
         let shared = self.push_scope(shared);
         self.plan_again(&upstream, shared, |planner, place| planner.learns(place, site.scope));
+        self.hand_on(shared, site.scope);
         let (mut scopes, mut candidates) = (Vec::new(), Vec::new());
-        for instance in instances {
+        for (instance, trial) in instances.iter().zip(trials) {
             let inner = self.plan_instance(site.node, shared, instance, &upstream);
+            self.hand_on(inner, *trial);
             scopes.push(inner);
             candidates.push(self.output(wire.node, wire.output?, inner)?);
             if self.is_full {
@@ -92,6 +96,21 @@ impl<'w, 's> Planner<'w, 's> {
             }
         }
         Some((scopes, candidates))
+    }
+
+    /// Gives every task of the refit `scope` that stops by validation rows what it gave in the scope `before`.
+    fn hand_on(&mut self, scope: usize, before: usize) {
+        let planned: Vec<(usize, TaskId)> = self.scopes[scope]
+            .versions
+            .iter()
+            .filter_map(|(place, version)| Some((*place, version.as_ref()?.main)))
+            .filter(|(_, task)| self.task(*task).kind.stops_early)
+            .collect();
+        for (place, task) in planned {
+            if let Some(from) = self.output(place, 0, before) {
+                self.tasks[task.0].artifacts.push(ArtifactInput { port: EARLIER.to_owned(), from });
+            }
+        }
     }
 
     /// Whether the node at `place`, as `scope` sees it, reads train or validation rows.
@@ -178,12 +197,16 @@ impl<'w, 's> Planner<'w, 's> {
     /// What an instance needs for the artifact and not for the choice takes part only if the choice falls on it.
     fn set_conditions(&mut self, by: &OutputRef, scopes: &[usize], candidates: &[OutputRef]) {
         let always = reachable(&self.tasks, &[by.task]);
-        for (is, (candidate, scope)) in candidates.iter().zip(scopes).enumerate() {
-            let Some(instance) = self.instance(*scope).map(str::to_owned) else { continue };
+        // The scopes of the instances, and of their refits if there are any.
+        let instances: Vec<&str> = scopes.iter().filter_map(|scope| self.instance(*scope)).collect();
+        let instances: Vec<String> = instances.into_iter().map(str::to_owned).collect();
+        for (is, candidate) in candidates.iter().enumerate() {
+            let own: Vec<&String> = instances.iter().skip(is).step_by(candidates.len().max(1)).collect();
             let needed: BTreeSet<TaskId> = reachable(&self.tasks, &[candidate.task]);
             for id in needed.difference(&always) {
                 let task = &mut self.tasks[id.0];
-                if task.instance.as_deref().is_some_and(|own| is_within(own, &instance)) {
+                let is_own = |name: &str| own.iter().any(|instance| is_within(name, instance));
+                if task.instance.as_deref().is_some_and(is_own) {
                     // Outer expansions are finished after inner ones, and their conditions come first.
                     task.conditions.insert(0, Condition { by: by.clone(), is });
                 }

@@ -409,6 +409,10 @@ fn a_refit_learns_from_validation_rows_too_and_runs_for_the_chosen_trial_alone()
     );
     assert_eq!(model.overrides["model.epochs"], 5);
     assert!(model.bound.options["epochs"] == 5 && model.needs().contains(&plan.main_task("best/choice").unwrap().id));
+    // It stops by rows that it learns from now, so it is told when it stopped without them.
+    let earlier = model.artifacts.iter().find(|input| input.port == engine_table::EARLIER).unwrap();
+    assert_eq!(plan.task(earlier.from.task).name, "model@trial=1");
+    assert!(plan.main_task("model@trial=1").unwrap().artifacts.iter().all(|input| input.port == "encoders"));
     // The refits see another table than the trials, and so does whoever scores the chosen one.
     let reads = &plan.main_task("final").unwrap().reads[0].tables;
     assert_eq!(plan.task(reads[0].task).name, "scaled@refit");
@@ -435,6 +439,10 @@ fn over_folds_the_model_of_a_trial_runs_only_if_it_is_chosen() {
     for task in &plan.tasks {
         assert!(task.needs().iter().all(|need| *need < task.id), "{}", task.name);
     }
+    // A refit is told when the trial's own model stopped, so that is trained too: of the chosen trial.
+    let plan = plan_of(&nodes(&[ROWS, SPLIT, MODEL, CROSS, &best.replace("}, in: {metrics: folds", ", refit: true}, in: {metrics: folds")]));
+    let waiting = conditional(&plan);
+    assert!(waiting.contains(&("model@trial=1", vec![1])) && waiting.contains(&("model@refit,trial=1", vec![1])), "{waiting:?}");
 }
 
 #[test]

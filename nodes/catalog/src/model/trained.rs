@@ -189,6 +189,22 @@ pub(crate) struct AllPredicted {
     pub(crate) heads: Vec<(Head, Predicted)>,
 }
 
+/// The file that says after how many epochs the model was best.
+const EPOCHS_FILE: &str = "epochs.json";
+
+/// The files of a model whose weights are those after `epochs` epochs.
+///
+/// # Errors
+/// If they cannot be written.
+pub(crate) fn with_epochs(files: Files, epochs: usize) -> Result<Files, NodeError> {
+    Ok(files.with(EPOCHS_FILE, serde_json::to_vec(&epochs).map_err(NodeError::failed)?))
+}
+
+/// After how many epochs the model in `files` was best, if it was trained in epochs.
+pub(crate) fn epochs_of(files: &Files) -> Option<usize> {
+    files.read_json(EPOCHS_FILE).ok()
+}
+
 impl TrainedModel {
     /// A model just trained.
     pub(crate) fn new(columns: ModelColumns, learner: Learner) -> TrainedModel {
@@ -209,7 +225,7 @@ impl TrainedModel {
             _ => {}
         }
         let columns: ModelColumns = serde_json::from_value(value).map_err(|error| unreadable(&error))?;
-        let others = files.iter().filter(|(name, _)| *name != FILE);
+        let others = files.iter().filter(|(name, _)| *name != FILE && *name != EPOCHS_FILE);
         let files: ModelFiles = others.map(|(name, bytes)| (name.to_owned(), bytes.to_vec())).collect();
         let learner = match model_kind(&files).map_err(|error| unreadable(&error))? {
             ModelKind::Multimodal => {

@@ -23,7 +23,7 @@ use crate::model::declaration::Declaration;
 use crate::model::reading::Reading;
 use crate::model::rows;
 use crate::model::target::{Classes, TaskOption, labels, target_of, values};
-use crate::model::trained::{Learner, ModelColumns, TrainedModel};
+use crate::model::trained::{Learner, ModelColumns, TrainedModel, epochs_of, with_epochs};
 use crate::place;
 
 /// Trains encoders, a fusion of what they give, and a head, together, to predict the target.
@@ -233,7 +233,7 @@ pub struct Multimodal {
 
 impl Describe for Multimodal {
     const KIND: &'static str = "train.multimodal";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const EXAMPLE: &'static str = r"fuseline: 1
 name: risk
 nodes:
@@ -254,6 +254,7 @@ nodes:
     const NUMERICS: NumericClass = NumericClass::Kernel;
     const RANDOM: bool = true;
     const CPUS: Cpus = Cpus::All;
+    const STOPS_EARLY: bool = true;
     type Options = MultimodalOptions;
 
     fn inputs() -> Vec<InputPort> {
@@ -369,9 +370,12 @@ impl Reduce for Multimodal {
         };
         let encoders = self.chosen(&inputs.types.encoders(ENCODERS));
         let declared = encoders.into_iter().map(declared).collect::<Result<Vec<_>, _>>()?;
-        let trained = self.train(&declared, &target, prediction, &train, validation.as_ref(), context)?;
+        // A refit has no validation rows to stop by; it stops where the same training was best with them.
+        let earlier = inputs.earlier().and_then(|earlier| epochs_of(&earlier.files)).filter(|_| validation.is_none());
+        let rows = (&train, validation.as_ref());
+        let trained = self.train(&declared, &target, prediction, rows, earlier, context)?;
         Ok(BTreeMap::from([
-            ("model".to_owned(), trained.model.to_files()?),
+            ("model".to_owned(), with_epochs(trained.model.to_files()?, trained.report.best_epoch)?),
             ("report".to_owned(), page::page(&target.name, &trained, train.left_out).to_files()?),
         ]))
     }
@@ -505,6 +509,8 @@ struct Trained {
     weights: LossWeights,
     /// How many train rows lack every modality.
     without_evidence: usize,
+    /// After how many epochs the same training was best with validation rows, if it is a refit.
+    earlier: Option<usize>,
 }
 
 impl Multimodal {
@@ -564,8 +570,8 @@ impl Multimodal {
         declared: &[(String, Declaration)],
         target: &ColumnType,
         prediction: Prediction,
-        train: &Learnt,
-        validation: Option<&Learnt>,
+        (train, validation): (&Learnt, Option<&Learnt>),
+        earlier: Option<usize>,
         context: &Context,
     ) -> Result<Trained, NodeError> {
         let classes = match prediction {
@@ -576,7 +582,8 @@ impl Multimodal {
             Some(classes) => Task::Classification { classes: classes.len() },
             None => Task::Regression { outputs: 1 },
         };
-        let training = TrainingOptions { loss_weights: self.loss_weights(declared), ..self.training.clone() };
+        let epochs = earlier.unwrap_or(self.options.epochs);
+        let training = TrainingOptions { epochs, loss_weights: self.loss_weights(declared), ..self.training.clone() };
         let (mut readings, mut encoders) = (Vec::new(), Vec::new());
         for (name, declaration) in declared {
             let mut reading = Reading::learn(name, declaration, &train.rows)?;
@@ -598,14 +605,14 @@ impl Multimodal {
             ModelConfig { encoders, fusion: self.options.fusion.clone(), head: self.options.head.clone(), task };
         let seed = context.seed.value();
         let mut model = Model::new(&Cpu::default(), config, seed).map_err(NodeError::failed)?;
-        let mut watch = |progress: nodes_models::Progress<'_>| watch(progress, self.options.epochs, context);
+        let mut watch = |progress: nodes_models::Progress<'_>| watch(progress, epochs, context);
         let report = nodes_models::train(&mut model, &examples, validation.as_ref(), &training, seed, &mut watch)
             .map_err(
                 |error| if context.cancel.is_cancelled() { NodeError::Cancelled } else { NodeError::failed(error) },
             )?;
         let parameters = model.parameter_count();
         let model = TrainedModel::new(columns, Learner::Network(Box::new(model)));
-        Ok(Trained { model, report, task, parameters, weights: training.loss_weights, without_evidence })
+        Ok(Trained { model, report, task, parameters, weights: training.loss_weights, without_evidence, earlier })
     }
 }
 

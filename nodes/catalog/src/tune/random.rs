@@ -43,8 +43,8 @@ pub struct RandomOptions {
     pub goal: Goal,
 
     /// What the model of the best trial is fitted on: `train` takes it as it is; `train+validation` fits everything that
-    /// learns once more, with the validation rows among the train rows. A training then has no validation rows to stop
-    /// on, and goes through all its `epochs`.
+    /// learns once more, with the validation rows among the train rows. `train.multimodal` has no validation rows to stop
+    /// by then, and goes through as many epochs as were best in the trial.
     #[serde(default)]
     pub refit: RefitOn,
 }

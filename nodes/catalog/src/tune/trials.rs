@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine_core::{ArtifactKind, MetricValue, Part};
+use engine_core::{ArtifactKind, MetricValue, Part, nearest};
 use engine_table::report::{
     Axis, Bar, BarsSection, Cell, LinesSection, Mark, ReportPage, Section, Series, TableSection,
 };
@@ -221,9 +221,10 @@ fn score_of(metrics: &Metrics, name: &str) -> Result<MetricValue, String> {
         Some(score) if score.value.is_finite() => Ok(*score),
         Some(score) => Err(format!("has a `{name}` of {}, which cannot be compared", score.value)),
         None => {
-            let names: Vec<String> =
-                metrics.keys().filter(|name| !name.contains('.')).map(|name| format!("`{name}`")).collect();
-            Err(format!("has no score `{name}`, which `metric` asks for; it has {}", names.join(", ")))
+            let names = || metrics.keys().map(String::as_str).filter(|name| !name.contains('.'));
+            let listed: Vec<String> = names().map(|name| format!("`{name}`")).collect();
+            let near = nearest(name, names()).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+            Err(format!("has no score `{name}`, which `metric` asks for; {near}it has {}", listed.join(", ")))
         }
     }
 }
@@ -293,11 +294,8 @@ fn table(scored: &[Scored<'_>], best: &Scored<'_>, rule: Rule<'_>, metric: &str)
 }
 
 fn cell(value: &Value) -> Cell {
-    match (value.as_u64(), value.as_f64()) {
-        (Some(whole), _) => Cell::Count(whole),
-        (None, Some(number)) => Cell::number(number),
-        _ => Cell::text(shown(value)),
-    }
+    // As it was written: the digits of an option are not a measurement's.
+    value.as_u64().map_or_else(|| Cell::text(shown(value)), Cell::Count)
 }
 
 /// A value without the quotes of JSON.
@@ -337,7 +335,7 @@ fn chart(scored: &[Scored<'_>], metric: &str) -> Section {
 fn line(scored: &[Scored<'_>], x: &[f64], name: &str, metric: &str) -> LinesSection {
     let (low, high) = x.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), x| (low.min(*x), high.max(*x)));
     let is_wide = low > 0.0 && high / low >= 30.0;
-    let label = if is_wide { format!("{name} (power of ten)") } else { name.to_owned() };
+    let label = if is_wide { format!("log10 of {name}") } else { name.to_owned() };
     let place = |x: f64| if is_wide { x.log10() } else { x };
     let points = |value: &dyn Fn(&MetricValue) -> Option<f64>| {
         let mut points: Vec<(f64, f64)> =
