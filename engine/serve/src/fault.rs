@@ -28,6 +28,23 @@ pub(crate) struct RowProblem {
     pub found: Option<String>,
 }
 
+impl RowProblem {
+    /// Every code there is.
+    pub const CODES: [&'static str; 11] = [
+        "row.shape",
+        "column.unknown",
+        "column.twice",
+        "column.missing",
+        "column.null",
+        "column.type",
+        "column.range",
+        "column.datetime",
+        "column.shape",
+        "column.base64",
+        "column.too_large",
+    ];
+}
+
 /// The problems of a body, the first [`MOST_PROBLEMS`] of them.
 #[derive(Debug, Default)]
 pub(crate) struct RowProblems {
@@ -166,7 +183,9 @@ impl Fault {
                 format!("the body is {found}, but it must be JSON; send the header `content-type: application/json`")
             }
             Fault::Path { path } => {
-                format!("there is no `{path}`; there are /predict, /schema, /health, /ready and /metrics")
+                format!(
+                    "there is no `{path}`; there are /predict, /schema, /openapi.json, /health, /ready and /metrics"
+                )
             }
             Fault::Method { method, path } => format!("`{path}` has no {method}; the header `allow` names what it has"),
             Fault::Busy { waiting } => format!("{waiting} requests wait already; try again in a moment"),

@@ -20,6 +20,7 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
 
 fn micros_of_day(time: &str) -> Option<i64> {
     let (time, fraction) = match time.split_once('.') {
+        Some((_, "")) => return None,
         Some((time, fraction)) => (time, fraction),
         None => (time, ""),
     };

@@ -1,4 +1,4 @@
-//! A deployment behind HTTP: `POST /predict`, `GET /schema`, `/health`, `/ready`, `/metrics`.
+//! A deployment behind HTTP: `POST /predict`, `GET /schema`, `/openapi.json`, `/health`, `/ready`, `/metrics`.
 //!
 //! The only room that names the HTTP stack. It is given a [`Predictor`] and knows nothing of pipelines, stores or models;
 //! predictions run on plain threads, so what is served has the bits of what a batch gives. It logs through `tracing`,
@@ -7,6 +7,7 @@
 mod body;
 mod fault;
 mod instant;
+mod openapi;
 mod predictor;
 mod routes;
 mod rows;

@@ -1,8 +1,11 @@
 //! What the server needs of a deployment.
 
+use std::collections::BTreeMap;
+
 use engine_table::deployment::{Lent, Runner};
 use engine_table::{ColumnType, NodeError};
 use polars::prelude::DataFrame;
+use serde_json::Value;
 
 /// A deployment, ready to predict. `engine-serve` knows nothing else of it.
 pub trait Predictor: Send + Sync + 'static {
@@ -11,6 +14,9 @@ pub trait Predictor: Send + Sync + 'static {
 
     /// The columns a client is given.
     fn response(&self) -> &[ColumnType];
+
+    /// For columns a client is given that have few and known values, these.
+    fn values(&self) -> &BTreeMap<String, Vec<Value>>;
 
     /// Keeps an image or sound of a request until what is given back is dropped; its cell is the digest of that.
     fn lend(&self, bytes: Vec<u8>) -> Lent;
@@ -31,6 +37,10 @@ impl Predictor for Runner {
 
     fn response(&self) -> &[ColumnType] {
         Runner::response(self)
+    }
+
+    fn values(&self) -> &BTreeMap<String, Vec<Value>> {
+        Runner::values(self)
     }
 
     fn lend(&self, bytes: Vec<u8>) -> Lent {

@@ -19,7 +19,7 @@ use crate::fault::Fault;
 use crate::telemetry::Telemetry;
 use crate::workers::Workers;
 
-const PATHS: [&str; 5] = ["/predict", "/schema", "/health", "/ready", "/metrics"];
+const PATHS: [&str; 6] = ["/predict", "/schema", "/openapi.json", "/health", "/ready", "/metrics"];
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What every request may use.
@@ -28,6 +28,7 @@ pub(crate) struct App {
     pub workers: Workers,
     pub telemetry: Telemetry,
     pub schemas: Value,
+    pub openapi: Value,
     pub max_body_bytes: usize,
     pub timeout: Duration,
     pub stopping: AtomicBool,
@@ -38,6 +39,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/predict", post(predict))
         .route("/schema", get(schema))
+        .route("/openapi.json", get(openapi))
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
@@ -112,6 +114,10 @@ async fn body(app: &App, request: Request) -> Result<Vec<u8>, Fault> {
 
 async fn schema(State(app): State<Arc<App>>) -> Response {
     json_response(StatusCode::OK, &app.schemas)
+}
+
+async fn openapi(State(app): State<Arc<App>>) -> Response {
+    json_response(StatusCode::OK, &app.openapi)
 }
 
 async fn health() -> Response {

@@ -1,92 +1,99 @@
-//! What a client sends and is given, as JSON schemas (draft 2020-12).
+//! What a client sends and is given, as JSON schemas (draft 2020-12) of whole bodies.
 
-use engine_core::{LogicalType, Size};
+use std::collections::BTreeMap;
+
 use engine_table::ColumnType;
+use engine_table::deployment::{Side, row_schema};
 use serde_json::{Map, Value, json};
 
-/// `{"request": .., "response": ..}`: the schemas of whole bodies.
-pub(crate) fn schemas(request: &[ColumnType], response: &[ColumnType], most_rows: usize) -> Value {
-    json!({
-        "request": {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
+const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
+
+/// What a deployment takes and gives.
+pub(crate) struct Interface<'a> {
+    pub request: &'a [ColumnType],
+    pub response: &'a [ColumnType],
+    /// For response columns of few and known values, these.
+    pub values: &'a BTreeMap<String, Vec<Value>>,
+    pub max_rows: usize,
+    pub max_media_bytes: usize,
+}
+
+impl Interface<'_> {
+    /// The schema of a row that is sent.
+    pub fn sent(&self) -> Value {
+        without_draft(row_schema("row", self.request, Side::Request { max_media_bytes: Some(self.max_media_bytes) }))
+    }
+
+    /// The schema of a row that is given.
+    pub fn given(&self) -> Value {
+        without_draft(row_schema("prediction", self.response, Side::Response { values: self.values }))
+    }
+
+    /// The schema of the body of a request, whose rows have the schema `row`: a map with the key `rows`, or the bare list.
+    pub fn request_body(&self, row: &Value) -> Value {
+        let rows = json!({ "type": "array", "maxItems": self.max_rows, "items": row });
+        let named = json!({
             "type": "object",
-            "properties": {"rows": {"type": "array", "maxItems": most_rows, "items": row(request, Side::Request)}},
+            "properties": { "rows": rows },
             "required": ["rows"],
             "additionalProperties": false,
-        },
-        "response": {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
+        });
+        json!({ "anyOf": [named, rows] })
+    }
+
+    /// The schema of the body of an answer, whose rows have the schema `row`.
+    pub fn response_body(&self, row: &Value) -> Value {
+        json!({
             "type": "object",
-            "properties": {"predictions": {"type": "array", "items": row(response, Side::Response)}},
+            "properties": { "predictions": { "type": "array", "maxItems": self.max_rows, "items": row } },
             "required": ["predictions"],
-        },
-    })
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Side {
-    Request,
-    Response,
-}
-
-fn row(columns: &[ColumnType], side: Side) -> Value {
-    let properties: Map<String, Value> =
-        columns.iter().map(|column| (column.name.clone(), cell(column, side))).collect();
-    // A client may leave out what may be null; an answer leaves nothing out.
-    let required: Vec<&str> = columns
-        .iter()
-        .filter(|column| side == Side::Response || !column.nullable)
-        .map(|column| column.name.as_str())
-        .collect();
-    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
-}
-
-fn cell(column: &ColumnType, side: Side) -> Value {
-    let mut schema = of_type(&column.logical);
-    // Floats that JSON does not have are answered as null.
-    let nullable = column.nullable || (side == Side::Response && column.logical == LogicalType::Float);
-    if let (true, Some(name)) = (nullable, schema["type"].as_str().map(str::to_owned)) {
-        schema["type"] = json!([name, "null"]);
+            "additionalProperties": false,
+        })
     }
-    schema["description"] = json!(column.logical.to_string());
+
+    /// `{"request": .., "response": ..}`: what `GET /schema` answers.
+    pub fn schemas(&self) -> Value {
+        let with_draft = |body: Value| {
+            let mut schema = Map::from_iter([("$schema".to_owned(), json!(DRAFT))]);
+            schema.extend(body.as_object().cloned().unwrap_or_default());
+            Value::Object(schema)
+        };
+        json!({
+            "request": with_draft(self.request_body(&self.sent())),
+            "response": with_draft(self.response_body(&self.given())),
+        })
+    }
+}
+
+fn without_draft(mut schema: Value) -> Value {
+    if let Some(schema) = schema.as_object_mut() {
+        schema.remove("$schema");
+    }
     schema
-}
-
-fn of_type(logical: &LogicalType) -> Value {
-    let list = |size: &Size, items: Value| match size {
-        Size::Known(size) => json!({"type": "array", "items": items, "minItems": size, "maxItems": size}),
-        Size::Symbol(_) => json!({"type": "array", "items": items}),
-    };
-    match logical {
-        LogicalType::Bool => json!({"type": "boolean"}),
-        LogicalType::Int => json!({"type": "integer"}),
-        LogicalType::Float => json!({"type": "number"}),
-        LogicalType::Category | LogicalType::Text | LogicalType::Image | LogicalType::Audio => {
-            json!({"type": "string"})
-        }
-        LogicalType::Datetime => json!({"type": "string", "examples": ["2024-01-31T12:00:00"]}),
-        LogicalType::Tokens(size) => list(size, json!({"type": "integer", "minimum": 0})),
-        LogicalType::Tensor(shape) => {
-            shape.iter().rev().fold(json!({"type": "number"}), |inner, size| list(size, inner))
-        }
-        LogicalType::List(element) => json!({"type": "array", "items": of_type(element)}),
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use engine_core::LogicalType;
+
     use super::*;
 
     #[test]
-    fn what_may_be_null_need_not_be_sent() {
-        let request = [
-            ColumnType::new("age", LogicalType::Int),
-            ColumnType::new("plan", LogicalType::Category).with_nullable(true),
-        ];
-        let schema = schemas(&request, &[ColumnType::new("score", LogicalType::Float)], 7);
-        let rows = &schema["request"]["properties"]["rows"];
+    fn rows_come_named_or_bare_and_no_more_than_may_come() {
+        let request = [ColumnType::new("age", LogicalType::Int)];
+        let response = [ColumnType::new("score", LogicalType::Float)];
+        let interface = Interface {
+            request: &request,
+            response: &response,
+            values: &BTreeMap::new(),
+            max_rows: 7,
+            max_media_bytes: 9,
+        };
+        let schemas = interface.schemas();
+        let rows = &schemas["request"]["anyOf"][0]["properties"]["rows"];
+        assert_eq!(rows, &schemas["request"]["anyOf"][1]);
         assert_eq!((rows["maxItems"].as_u64(), &rows["items"]["required"]), (Some(7), &json!(["age"])));
-        assert_eq!(rows["items"]["properties"]["plan"]["type"], json!(["string", "null"]));
-        assert_eq!(schema["response"]["properties"]["predictions"]["items"]["required"], json!(["score"]));
+        let given = &schemas["response"]["properties"]["predictions"]["items"];
+        assert_eq!(given["properties"]["score"]["type"], json!(["number", "null"]));
     }
 }

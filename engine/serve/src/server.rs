@@ -14,10 +14,11 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 
 use crate::body::parse;
+use crate::openapi::document;
 use crate::predictor::Predictor;
 use crate::routes::{App, router};
 use crate::rows::{RequestColumns, predictions};
-use crate::schema::schemas;
+use crate::schema::Interface;
 use crate::telemetry::Telemetry;
 use crate::workers::{Answer, Work, Workers};
 
@@ -111,7 +112,14 @@ pub fn serve(
 ) -> Result<(), ServeError> {
     let request = RequestColumns::new(predictor.request(), options.max_media_bytes)
         .map_err(|column| ServeError::Column { column: column.name, logical: column.logical })?;
-    let schemas = schemas(predictor.request(), predictor.response(), options.max_rows);
+    let interface = Interface {
+        request: predictor.request(),
+        response: predictor.response(),
+        values: predictor.values(),
+        max_rows: options.max_rows,
+        max_media_bytes: options.max_media_bytes,
+    };
+    let (schemas, openapi) = (interface.schemas(), document(&options.name, &interface));
     let max_rows = options.max_rows;
     let work: Arc<Work> = Arc::new(move |body| {
         let rows = request.frame(parse(body, max_rows)?, &|bytes| predictor.lend(bytes))?;
@@ -126,6 +134,7 @@ pub fn serve(
         workers: Workers::start(options.workers, options.queue, work).map_err(ServeError::Threads)?,
         telemetry: Telemetry::new(),
         schemas,
+        openapi,
         max_body_bytes: options.max_body_bytes,
         timeout: options.timeout,
         stopping: AtomicBool::new(false),

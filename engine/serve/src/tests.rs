@@ -1,5 +1,6 @@
 //! The server over real sockets, with a client that writes its own HTTP.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -23,9 +24,14 @@ struct Doubler {
     entered: Mutex<Sender<()>>,
     gate: Mutex<Receiver<()>>,
     media: Arc<Media>,
+    values: BTreeMap<String, Vec<Value>>,
 }
 
 impl Predictor for Doubler {
+    fn values(&self) -> &BTreeMap<String, Vec<Value>> {
+        &self.values
+    }
+
     fn lend(&self, bytes: Vec<u8>) -> Lent {
         self.media.lend(bytes.into())
     }
@@ -81,6 +87,7 @@ impl Server {
             entered: Mutex::new(entered),
             gate: Mutex::new(is_open),
             media: Arc::default(),
+            values: BTreeMap::new(),
         });
         let (stop, stopped) = oneshot::channel::<()>();
         let (listening, address) = channel();
@@ -271,7 +278,9 @@ fn state_schema_and_head_are_answered() {
     let server = Server::start(|_| {});
     assert_eq!(server.get("/ready").json(), json!({"status": "ready", "deployment": "doubler"}));
     let schema = server.get("/schema").json();
-    assert_eq!(schema["request"]["properties"]["rows"]["items"]["required"], json!(["x"]));
+    assert_eq!(schema["request"]["anyOf"][0]["properties"]["rows"]["items"]["required"], json!(["x"]));
+    let document = server.get("/openapi.json").json();
+    assert_eq!((&document["openapi"], &document["info"]["title"]), (&json!("3.1.0"), &json!("doubler")));
     let mut client = server.connect();
     client.write("HEAD /health HTTP/1.1\r\nhost: x\r\n\r\n");
     let head = client.read_answer_to("HEAD");
@@ -411,6 +420,7 @@ fn an_address_in_use_is_named_with_the_way_out() {
         entered: Mutex::new(channel().0),
         gate: Mutex::new(channel().1),
         media: Arc::default(),
+        values: BTreeMap::new(),
     });
     let options = ServeOptions::new("doubler", server.address, 1);
     let error = serve(predictor, &options, std::future::pending(), |_| {}).unwrap_err().to_string();

@@ -145,7 +145,7 @@ pub fn serve(bundle: &Path, address: SocketAddr, limits: Limits, registry: &Regi
     options.timeout = Duration::from_secs(limits.timeout);
     let listening = |address: SocketAddr| {
         say(&format!(
-            "serving {} on http://{address}\n  POST /predict   GET /schema /health /ready /metrics\n",
+            "serving {} on http://{address}\n  POST /predict   GET /schema /openapi.json /health /ready /metrics\n",
             bundle.display()
         ));
     };

@@ -9,7 +9,9 @@ use engine_core::Digest;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{DEPLOYMENT_FORMAT, Deployment, DeploymentError, Manifest, ManifestArtifact, ManifestStep, row_schema};
+use super::{
+    DEPLOYMENT_FORMAT, Deployment, DeploymentError, Manifest, ManifestArtifact, ManifestStep, Side, row_schema,
+};
 use crate::{Files, ServingStep, StepArtifact, StepTable};
 
 const MANIFEST: &str = "manifest.json";
@@ -72,13 +74,15 @@ impl Deployment {
             made_by: self.made_by.clone(),
             request: self.request.clone(),
             response: self.response.clone(),
+            values: self.values.clone(),
             steps,
             digests: files.iter().map(|(path, bytes)| (path.clone(), Digest::of(bytes))).collect(),
         };
         let manifest = serde_json::to_value(manifest).expect("text keys and plain values can be written");
         files.insert(MANIFEST.to_owned(), pretty(&manifest));
-        files.insert(REQUEST_SCHEMA.to_owned(), pretty(&row_schema("request", &self.request)));
-        files.insert(RESPONSE_SCHEMA.to_owned(), pretty(&row_schema("prediction", &self.response)));
+        let (sent, given) = (Side::Request { max_media_bytes: None }, Side::Response { values: &self.values });
+        files.insert(REQUEST_SCHEMA.to_owned(), pretty(&row_schema("request", &self.request, sent)));
+        files.insert(RESPONSE_SCHEMA.to_owned(), pretty(&row_schema("prediction", &self.response, given)));
         packed(&files)
     }
 
@@ -128,8 +132,8 @@ impl Deployment {
             steps.push(ServingStep { node, kind, version, options, inputs, fitted, artifacts, tables });
         }
         let blobs = blobs(&files)?;
-        let Manifest { made_by, request, response, .. } = manifest;
-        Ok(Deployment { made_by, request, response, steps, blobs })
+        let Manifest { made_by, request, response, values, .. } = manifest;
+        Ok(Deployment { made_by, request, response, values, steps, blobs })
     }
 }
 
@@ -208,6 +212,7 @@ mod tests {
             made_by: "0.1.0".into(),
             request: vec![ColumnType::new("age", LogicalType::Int)],
             response: vec![ColumnType::new("prediction", LogicalType::Category)],
+            values: BTreeMap::from([("prediction".to_owned(), vec![json!("no"), json!("yes")])]),
             steps: vec![
                 ServingStep {
                     node: "scaled".into(),

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::media::{Lent, Media};
-pub use self::rows::row_schema;
+pub use self::rows::{Side, row_schema};
 pub use self::runner::Runner;
 use crate::{ColumnType, PortType, ServingSlice, ServingStep, StepInput};
 
@@ -70,6 +70,8 @@ pub struct Deployment {
     pub request: Vec<ColumnType>,
     /// What comes back: columns the last step writes.
     pub response: Vec<ColumnType>,
+    /// For columns that come back and have few and known values, these: the classes of a model.
+    pub values: BTreeMap<String, Vec<Value>>,
     /// The steps in topological order; the last one predicts.
     pub steps: Vec<ServingStep>,
     /// The images and sounds in the tables of the steps.
@@ -83,7 +85,14 @@ impl Deployment {
         steps.push(ServingStep { inputs: slice.model_inputs.clone(), ..predict });
         let request = slice.request.iter().map(described).collect();
         let response = response.iter().map(described).collect();
-        Deployment { made_by: made_by.to_owned(), request, response, steps, blobs: slice.blobs.clone() }
+        Deployment {
+            made_by: made_by.to_owned(),
+            request,
+            response,
+            values: BTreeMap::new(),
+            steps,
+            blobs: slice.blobs.clone(),
+        }
     }
 }
 
@@ -99,6 +108,8 @@ struct Manifest {
     made_by: String,
     request: Vec<ColumnType>,
     response: Vec<ColumnType>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    values: BTreeMap<String, Vec<Value>>,
     steps: Vec<ManifestStep>,
     /// The digest of every file below `steps/` and `blobs/`, by path: a flipped bit in weights must not be served.
     digests: BTreeMap<String, Digest>,

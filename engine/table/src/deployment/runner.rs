@@ -33,6 +33,7 @@ struct ReadyStep {
 pub struct Runner {
     request: Vec<ColumnType>,
     response: Vec<ColumnType>,
+    values: BTreeMap<String, Vec<Value>>,
     steps: Vec<ReadyStep>,
     media: Arc<Media>,
 }
@@ -56,7 +57,13 @@ impl Runner {
         if steps.is_empty() {
             return Err(DeploymentError::Damaged("it has no step".to_owned()));
         }
-        Ok(Runner { request: deployment.request.clone(), response: deployment.response.clone(), steps, media })
+        Ok(Runner {
+            request: deployment.request.clone(),
+            response: deployment.response.clone(),
+            values: deployment.values.clone(),
+            steps,
+            media,
+        })
     }
 
     /// What a client sends.
@@ -67,6 +74,11 @@ impl Runner {
     /// What comes back.
     pub fn response(&self) -> &[ColumnType] {
         &self.response
+    }
+
+    /// For columns that come back and have few and known values, these.
+    pub fn values(&self) -> &BTreeMap<String, Vec<Value>> {
+        &self.values
     }
 
     /// Keeps an image or sound that rows to be predicted name, by the digest of what is given back, until that is dropped.
@@ -374,6 +386,7 @@ mod tests {
             made_by: "0.1.0".into(),
             request: vec![ColumnType::new("x", LogicalType::Float), ColumnType::new("y", LogicalType::Float)],
             response: vec![ColumnType::new("score", LogicalType::Float)],
+            values: BTreeMap::new(),
             steps: vec![
                 ServingStep {
                     fitted: Some(Arc::new(Files::json("fitted.json", &4.95).unwrap())),

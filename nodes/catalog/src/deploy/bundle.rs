@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use engine_core::{ArtifactKind, Serving};
+use engine_core::{ArtifactKind, LogicalType, Serving};
 use engine_table::deployment::Deployment;
 use engine_table::{
     Arity, ColumnType, Context, Describe, Destination, Files, InputPort, InputTypes, ModelType, NodeError, OutputPort,
@@ -12,6 +12,7 @@ use engine_table::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::model::trained::TrainedModel;
 use crate::predict::table::{Table, TableOptions, written_columns};
@@ -58,7 +59,7 @@ pub struct Bundle {
 
 impl Describe for Bundle {
     const KIND: &'static str = "deploy.bundle";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const EXAMPLE: &'static str = r"fuseline: 1
 name: risk
 nodes:
@@ -111,6 +112,7 @@ fn deployment(slice: &ServingSlice, model: &ModelType, files: &Arc<Files>) -> Re
     let trained = TrainedModel::load(files)?;
     let classes = trained.classes().map_or(&[][..], |classes| classes.names());
     let classes = if classes.len() <= MOST_CLASSES { classes.to_vec() } else { Vec::new() };
+    let values = values_of(&classes, &model.target.logical);
     let options = TableOptions { classes, ..TableOptions::default() };
     let response: Vec<ColumnType> =
         written_columns(&options, model).map_err(|problem| NodeError::Failed(problem.message))?;
@@ -129,12 +131,23 @@ fn deployment(slice: &ServingSlice, model: &ModelType, files: &Arc<Files>) -> Re
         tables: Vec::new(),
     };
     let made_by = concat!("fuseline ", env!("CARGO_PKG_VERSION"));
-    Ok(Deployment::new(slice, predict, response, made_by))
+    let values = values.map(|values| (options.as_column, values)).into_iter().collect();
+    Ok(Deployment { values, ..Deployment::new(slice, predict, response, made_by) })
+}
+
+/// The classes as JSON values of the target's type; nothing if they are not listed.
+fn values_of(classes: &[String], logical: &LogicalType) -> Option<Vec<Value>> {
+    let value = |class: &String| match logical {
+        LogicalType::Bool | LogicalType::Int => serde_json::from_str(class).ok(),
+        LogicalType::Category | LogicalType::Text => Some(Value::from(class.as_str())),
+        _ => None,
+    };
+    (!classes.is_empty()).then(|| classes.iter().map(value).collect()).flatten()
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use engine_core::{LogicalType, Role};
+    use engine_core::Role;
     use engine_table::deployment::Runner;
     use engine_table::{Kind, NodeError, Prediction, Read, Registry, RowFilter, StepInput, TableType, concatenated};
     use polars::prelude::{DataFrame, df};
