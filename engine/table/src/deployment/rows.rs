@@ -57,7 +57,7 @@ fn cell_schema(column: &ColumnType, side: Side<'_>) -> Value {
     let nullable = column.nullable || (side.is_response() && column.logical == LogicalType::Float);
     if let (true, Some(name)) = (nullable, schema["type"].as_str().map(str::to_owned)) {
         schema["type"] = json!([name, "null"]);
-        if let Some(values) = schema["enum"].as_array_mut() {
+        if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut) {
             values.push(Value::Null);
         }
     }
