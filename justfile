@@ -42,6 +42,10 @@ faults COUNT="30" SEED="1":
 plugins:
     tests/scripts/plugins
 
+# The running server against its own OpenAPI document, by schemathesis in an environment of its own.
+openapi EXAMPLES="60" SEED="1":
+    tests/scripts/openapi {{EXAMPLES}} {{SEED}}
+
 # Everything CI does.
 ci:
     .ci/run
