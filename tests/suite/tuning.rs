@@ -90,7 +90,10 @@ fn contract_1_a_test_row_runs_no_trial_again() {
     let executed: BTreeSet<&str> = after.executed().into_iter().collect();
     let learnt: Vec<_> = learning(&after).intersection(&executed).copied().collect();
     assert!(learnt.is_empty(), "{learnt:?} learnt again from a test row");
-    assert!(!executed.iter().any(|task| task.starts_with("scored") || task.starts_with("tuned/choice")), "{executed:?}");
+    assert!(
+        !executed.iter().any(|task| task.starts_with("scored") || task.starts_with("tuned/choice")),
+        "{executed:?}"
+    );
     assert!(executed.contains("quality"), "{executed:?}");
 }
 
@@ -176,10 +179,30 @@ fn over_folds_a_trial_is_scored_by_its_mean_and_test_rows_stay_untouched() {
     assert_eq!(trained.len(), 14, "{trained:?}");
     assert!(trained.contains(&format!("risk@refit,trial={number}").as_str()));
     assert!(ran.executed().contains(&"scored@trial=2,fold=1"));
-    let folded: Value = ran.files(&format!("folded@trial={number}"), "metrics", &store).read_json("metrics.json").unwrap();
+    let folded: Value =
+        ran.files(&format!("folded@trial={number}"), "metrics", &store).read_json("metrics.json").unwrap();
     let own: Value = ran.files("tuned/choice", "metrics", &store).read_json("metrics.json").unwrap();
     assert_eq!(own["roc_auc"], folded["roc_auc"]);
     assert!(own["std.roc_auc"].is_object() && own["roc_auc"]["low"].is_number());
+}
+
+#[test]
+fn in_every_fold_of_a_cross_validation_the_options_are_tuned_anew() {
+    let mut project = project();
+    project.replace(
+        "split.random, with: {shares: {train: 0.6, validation: 0.2, test: 0.2}}",
+        "split.folds, with: {folds: 2, validation: 0.25, stratify: default}",
+    );
+    project.replace("filled.strategy: [median, mean]", "filled.strategy: [median]");
+    project.replace("  bundle:", "  folded: {uses: evaluate.cross_validate, in: quality}\n  bundle:");
+    let store = Store::temporary().unwrap();
+    let ran = project.run(&store);
+    for task in ["risk@fold=1,trial=1", "tuned/choice@fold=1", "quality@fold=1", "folded"] {
+        assert!(ran.executed().contains(&task), "{task} of {:?}", ran.executed());
+    }
+    // Of the graph as written and of each fold, one of two trials is fitted again.
+    assert_eq!(ran.with(TaskStatus::NotChosen).iter().filter(|task| task.starts_with("risk@")).count(), 3);
+    assert!(project.run(&store).executed().is_empty());
 }
 
 #[test]

@@ -52,8 +52,9 @@ pub static EXPAND_CHOICE: Code = Code {
     name: "expand.choice",
     summary: "an expansion that cannot choose between its instances",
     explanation: r#"A tuning gives the artifact of one of its trials, so every trial must give one of its own, and they must be able to
-stand for each other: predict the same target, and be made of the same graph. A model that no varied option is above is the
-same in every trial; most often it is not the one that was scored.
+stand for each other: predict the same target, be made of the same graph, and be scored on the same rows, so options of the
+split and of nodes above it cannot be varied. A model that no varied option is above is the same in every trial; most often it is
+not the one that was scored.
 
 Wrong:
 

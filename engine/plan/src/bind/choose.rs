@@ -9,7 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use engine_core::{Diagnostic, LogicalType, Part, Size};
-use engine_table::{Bound, Choice, EARLIER, Expand, Instance, ModelType, Node, PortType, Reduce, Refit, RowFilter, RowSet, TableType};
+use engine_table::{
+    Bound, Choice, ColumnType, EARLIER, Expand, Instance, ModelType, Node, PortType, Reduce, Refit, RowFilter, RowSet,
+    TableType,
+};
 
 use super::expand::Expanded;
 use super::findings::input_pointer;
@@ -35,6 +38,7 @@ impl<'w, 's> Planner<'w, 's> {
         let Expanded { instances, mut scopes, mut ports } = self.expand(place, scope, expand)?;
         let mut candidates = ports.remove(choice.port)?;
         let ports = self.bound_ports(node, scope, ports, Some(choice.port))?;
+        self.check_parts(node, scope, &instances, &candidates)?;
         let site = Site { node, scope, name: self.task_name(node, "/choice", scope), bound, ports };
         let reduction = self.inferred(&site, Reduce::infer(expand, &site.ports.types))?;
         let decides = self.lay_out_reduction(&site, reduction, Work::Reduce)?;
@@ -59,6 +63,45 @@ impl<'w, 's> Planner<'w, 's> {
         self.tasks[main.0].types = site.ports.types;
         self.set_conditions(&by, &scopes, &candidates);
         Some((main, decides))
+    }
+
+    /// The rows must be parted alike in every instance: scores of different rows choose nothing, and what is a test row in
+    /// one must not be learnt from in another.
+    fn check_parts(
+        &mut self,
+        node: &Wired<'s>,
+        scope: usize,
+        instances: &[Instance],
+        candidates: &[OutputRef],
+    ) -> Option<()> {
+        let split_behind = |candidate: &OutputRef| {
+            let mut tables = self.task(candidate.task).behind.iter().filter_map(|table| self.table_type(table));
+            tables.find_map(|table| self.split_of(table)).cloned()
+        };
+        let splits: Vec<Option<ColumnType>> = candidates.iter().map(split_behind).collect();
+        let origin = |split: &Option<ColumnType>| split.as_ref().map(|split| split.origin.clone());
+        let first = splits.first()?;
+        if splits.iter().all(|split| origin(split) == origin(first)) {
+            return Some(());
+        }
+        let writer = first.as_ref().and_then(|split| self.writer(split)).map(|writer| self.task(writer).node.clone());
+        let splitter = writer.unwrap_or_default();
+        let above = self.wiring.upstream(self.wiring.place(&splitter));
+        let mut changes = instances.iter().flat_map(|instance| &instance.overrides);
+        let change = changes.find(|change| self.wiring.place(&change.node).is_some_and(|place| above.contains(&place)));
+        let (named, named_at) = change.map_or_else(Default::default, |change| {
+            (format!("{}.{}", change.node, change.option), change.named_at.clone())
+        });
+        let message = format!("`{}` varies `{named}`, so each instance would part its rows anew", node.spec.id);
+        let span = self.findings.spec.key_span(&node.spec.pointer(&format!("with{named_at}")));
+        let split_span = self.findings.spec.span(&format!("/nodes/{splitter}/uses"));
+        let diagnostic = Diagnostic::error(&codes::EXPAND_CHOICE, message)
+            .label(span, "changes what the split sees")
+            .label(split_span, "the rows are parted here")
+            .help(format!("vary options of nodes below `{splitter}`, or put this node below it"));
+        let instance = self.instance(scope).map(str::to_owned);
+        self.findings.add(instance.as_deref(), diagnostic);
+        None
     }
 
     /// Plans again what learns for the artifact, from the train and the validation rows: once what no instance changes,
@@ -328,7 +371,6 @@ fn common_type(one: &LogicalType, other: &LogicalType, symbol: &dyn Fn() -> Size
 #[cfg(test)]
 mod tests {
     use engine_core::Role;
-    use engine_table::ColumnType;
 
     use super::*;
 

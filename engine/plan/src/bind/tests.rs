@@ -420,7 +420,10 @@ fn a_refit_learns_from_validation_rows_too_and_runs_for_the_chosen_trial_alone()
     let waiting: Vec<&str> = conditional(&plan).into_iter().map(|(name, _)| name).collect();
     let expected = ["scaled/fit", "scaled", "encoder", "model"].map(|node| format!("{node}@refit,trial=0"));
     assert_eq!(waiting[..4], expected);
-    assert_eq!(plan.main_task("final").unwrap().reads[0].tables[0].task, plan.main_task("best/rows(scaled)").unwrap().id);
+    assert_eq!(
+        plan.main_task("final").unwrap().reads[0].tables[0].task,
+        plan.main_task("best/rows(scaled)").unwrap().id
+    );
 }
 
 #[test]
@@ -440,9 +443,38 @@ fn over_folds_the_model_of_a_trial_runs_only_if_it_is_chosen() {
         assert!(task.needs().iter().all(|need| *need < task.id), "{}", task.name);
     }
     // A refit is told when the trial's own model stopped, so that is trained too: of the chosen trial.
-    let plan = plan_of(&nodes(&[ROWS, SPLIT, MODEL, CROSS, &best.replace("}, in: {metrics: folds", ", refit: true}, in: {metrics: folds")]));
+    let plan = plan_of(&nodes(&[
+        ROWS,
+        SPLIT,
+        MODEL,
+        CROSS,
+        &best.replace("}, in: {metrics: folds", ", refit: true}, in: {metrics: folds"),
+    ]));
     let waiting = conditional(&plan);
-    assert!(waiting.contains(&("model@trial=1", vec![1])) && waiting.contains(&("model@refit,trial=1", vec![1])), "{waiting:?}");
+    assert!(
+        waiting.contains(&("model@trial=1", vec![1])) && waiting.contains(&("model@refit,trial=1", vec![1])),
+        "{waiting:?}"
+    );
+}
+
+#[test]
+fn a_choice_is_made_anew_in_every_fold_above_it() {
+    let late = "late: {uses: evaluate.score, in: {model: best}}
+        folds: {uses: evaluate.cross, with: {node: split, option: fold, values: [1, 2]}, in: {metrics: late}}";
+    let best = tune("space: {scaled.plus: [3, 5]}, refit: true", "model");
+    let plan = plan_of(&nodes(&[ROWS, SPLIT, MODEL, best.split('\n').next().unwrap(), late]));
+    for name in ["model@fold=1,trial=1", "best/choice@fold=2", "best/rows(scaled)@fold=2", "best@fold=2", "late@fold=1"]
+    {
+        assert!(names(&plan).contains(&name), "{name} of {:?}", names(&plan));
+    }
+    let task = plan.main_task("model@fold=2,refit,trial=1").unwrap();
+    assert_eq!(task.conditions.len(), 1);
+    assert_eq!((plan.task(task.conditions[0].by.task).name.as_str(), task.conditions[0].is), ("best/choice@fold=2", 1));
+    // What a fold's trials share is no part of any of them.
+    assert!(plan.main_task("split@fold=2").unwrap().conditions.is_empty());
+    for task in &plan.tasks {
+        assert!(task.needs().iter().all(|need| *need < task.id), "{}", task.name);
+    }
 }
 
 #[test]
@@ -463,6 +495,8 @@ fn what_a_trial_cannot_have_is_reported_where_it_is_written() {
     let two = "other: {uses: train.joint, with: {target: y}, in: {encoders: [encoder]}}";
     let tuned = tune("space: {model.epochs: [3, 5]}", "other");
     check(&[ROWS, SPLIT, MODEL, two, &tuned], "expand.choice", "other");
+    let message = bad("split.fold: [0, 1]", "expand.choice", "split.fold");
+    assert_eq!(message, "`best` varies `split.fold`, so each instance would part its rows anew");
     let inner = "best: {uses: tune.pick, with: {space: {model.epochs: [3, 5]}}, in: {metrics: quality, model: model}}
         late: {uses: evaluate.score, in: {model: best}}
         outer: {uses: tune.pick, with: {space: {scaled.plus: [1, 2]}, refit: true}, in: {metrics: late, model: best}}";

@@ -214,7 +214,8 @@ mod tests {
 
     #[test]
     fn test_rows_outside_the_folds_are_the_same_in_every_fold() {
-        let folds: Vec<Vec<String>> = (0..5).map(|number| parts(serde_json::json!({"fold": number, "test": 0.2}))).collect();
+        let folds: Vec<Vec<String>> =
+            (0..5).map(|number| parts(serde_json::json!({"fold": number, "test": 0.2}))).collect();
         let count = |part: &str, row: usize| folds.iter().filter(|parts| parts[row] == part).count();
         for row in 0..1000 {
             let found = (count("test", row), count("validation", row), count("train", row));
