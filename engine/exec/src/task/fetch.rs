@@ -74,7 +74,7 @@ fn keep(fetched: &Fetched, store: &Store, context: &Context) -> Result<u64, Node
     for (done, (digest, path)) in fetched.places.iter().enumerate() {
         context.cancel.check()?;
         bytes += keep_file(digest, path, store)?;
-        let progress = Progress { done: done as u64 + 1, total, unit: Unit::Rows, values: Default::default() };
+        let progress = Progress { done: done as u64 + 1, total, unit: Unit::Steps, values: Default::default() };
         context.progress.progress(progress);
     }
     Ok(bytes)

@@ -303,7 +303,7 @@ proptest! {
 }
 
 /// Every `run` executes, no `hit` does, everything that executed was `run` or `may run`.
-fn check_preview(bench: &Bench, text: &str, options: &RunOptions) -> Result<(), TestCaseError> {
+pub(super) fn check_preview(bench: &Bench, text: &str, options: &RunOptions) -> Result<(), TestCaseError> {
     let plan = bench.plan(text);
     let preview = bench.preview(&plan, options);
     let ran = bench.run_with(&plan, options, &Cancel::new());

@@ -5,15 +5,19 @@ use std::time::{Duration, SystemTime};
 
 use engine_core::{LogicalType, Role, Serving, TaskStatus};
 use engine_plan::{Outlook, Reason};
+use engine_store::Store;
 use engine_table::{
-    Arity, Change, ColumnType, Describe, Fetch, FetchType, FetchedFile, InputPort, InputTypes, Kind, NamedFile,
+    Arity, Cancel, Change, ColumnType, Describe, Fetch, FetchType, FetchedFile, InputPort, InputTypes, Kind, NamedFile,
     NodeError, OnMissing, PathOption, Problem, ReduceInputs, RowFunction, RowLocal, Written,
 };
 use polars::prelude::{Column, DataFrame};
+use proptest::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::contracts::check_preview;
 use super::{Bench, Ran, options};
+use crate::{Chunking, RunOptions};
 
 pub(crate) fn all() -> [Kind; 2] {
     [Kind::fetch::<Files>(), Kind::row_local::<Sizes>()]
@@ -306,4 +310,101 @@ fn a_folder_is_keyed_by_its_names_and_contents() {
     assert_eq!(names.column("name").unwrap().str().unwrap().get(2), Some("d"));
     put(&bench, "scans/e", "4444", 100);
     assert_eq!(sizes(&bench, &bench.succeed(FOLDER), FOLDER), [Some(1), Some(2), Some(3), Some(4)]);
+}
+
+#[test]
+fn contract_3_threads_and_chunks_change_no_picture() {
+    for text in [GRAPH, FOLDER] {
+        let reference = bench();
+        let expected = reference.succeed(text).values(&reference.store);
+        for (threads, rows) in [(1, 1), (4, 1), (4, 2)] {
+            let bench = bench();
+            let options = RunOptions { threads, chunking: Chunking::ByRows(rows), ..options() };
+            let ran = bench.run_with(&bench.plan(text), &options, &Cancel::new());
+            assert_eq!(ran.values(&bench.store), expected, "{threads} threads, chunks of {rows}");
+        }
+    }
+}
+
+/// What may happen to rows, files and blobs between two runs.
+#[derive(Debug, Clone)]
+enum Edit {
+    Name { row: usize, page: usize },
+    Content { page: usize, size: usize },
+    Touch { page: usize },
+    Remove { page: usize },
+    LoseBlob { which: prop::sample::Index },
+    SpoilBlob { which: prop::sample::Index },
+    Note,
+}
+
+fn an_edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        (0usize..6, 0usize..4).prop_map(|(row, page)| Edit::Name { row, page }),
+        (0usize..4, 1usize..4).prop_map(|(page, size)| Edit::Content { page, size }),
+        (0usize..4).prop_map(|page| Edit::Touch { page }),
+        (0usize..4).prop_map(|page| Edit::Remove { page }),
+        any::<prop::sample::Index>().prop_map(|which| Edit::LoseBlob { which }),
+        any::<prop::sample::Index>().prop_map(|which| Edit::SpoilBlob { which }),
+        Just(Edit::Note),
+    ]
+}
+
+/// The digests of the pictures a run's rows name.
+fn blobs(bench: &Bench, ran: &Ran, text: &str) -> Vec<String> {
+    let frame = bench.frame(&bench.plan(text), ran, "pages");
+    let cells = frame.column("image").unwrap().str().unwrap().clone();
+    cells.iter().flatten().map(str::to_owned).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 40, ..ProptestConfig::with_cases(25) })]
+
+    #[test]
+    fn contract_2_a_run_with_pictures_does_what_its_preview_says(edits in prop::collection::vec(an_edit(), 1..6)) {
+        let bench = Bench::new();
+        let text = GRAPH.replace("root: scans", "root: scans, allow_missing: true");
+        let (mut names, mut note) = ([0, 1, 2, 0, 1, 3], 0);
+        for page in 0..3 {
+            put(&bench, &format!("scans/p{page}"), &"x".repeat(page + 1), 1000);
+        }
+        let options = options();
+        let mut age = 900;
+        let write = |names: &[usize; 6], note: i32| {
+            let row = |(row, page): (usize, &usize)| format!("{row},p{page},n{note}\n");
+            let rows: Vec<String> = names.iter().enumerate().map(row).collect();
+            bench.write("rows.csv", &format!("id:int:key,name:text,note:text\n{}", rows.concat()));
+        };
+        write(&names, note);
+        check_preview(&bench, &text, &options)?;
+        for edit in edits {
+            age -= 10;
+            let path = |page: usize| bench.path(&format!("scans/p{page}"));
+            match edit {
+                Edit::Name { row, page } => names[row] = page,
+                Edit::Content { page, size } => put(&bench, &format!("scans/p{page}"), &"y".repeat(size), age),
+                Edit::Touch { page } if path(page).exists() => touch(&path(page), age),
+                Edit::Remove { page } if path(page).exists() => std::fs::remove_file(path(page)).unwrap(),
+                Edit::LoseBlob { which } | Edit::SpoilBlob { which } => {
+                    let blobs = blobs(&bench, &bench.succeed(&text), &text);
+                    if !blobs.is_empty() {
+                        let blob = bench.store.object_path(&blobs[which.index(blobs.len())].parse().unwrap());
+                        match edit {
+                            Edit::LoseBlob { .. } => std::fs::remove_file(blob).unwrap(),
+                            _ => std::fs::write(blob, "spoilt").unwrap(),
+                        }
+                    }
+                }
+                Edit::Note => note += 1,
+                _ => {}
+            }
+            write(&names, note);
+            check_preview(&bench, &text, &options)?;
+        }
+        let plan = bench.plan(&text);
+        let warm = bench.run_with(&plan, &options, &Cancel::new()).values(&bench.store);
+        let empty = Store::temporary().unwrap();
+        let cold = super::run_in(&empty, &plan, &options, &Cancel::new(), &|_| {}).values(&empty);
+        prop_assert_eq!(warm, cold);
+    }
 }
