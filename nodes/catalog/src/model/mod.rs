@@ -6,6 +6,8 @@
 
 pub(crate) mod codes;
 pub(crate) mod declaration;
+#[cfg(test)]
+mod four_modalities;
 pub(crate) mod preparation;
 pub(crate) mod reading;
 pub(crate) mod rows;
