@@ -6,7 +6,7 @@
 use dfdx::tensor::{Cpu, CpuError, Storage};
 use rayon::prelude::*;
 
-use crate::matrix::{View, product_into};
+use crate::matrix::{View, product_here};
 use crate::reduction::{row_product, row_sum};
 use crate::{Buffer, Buffers, Element, Spans};
 
@@ -92,9 +92,9 @@ impl<E: Element> AttentionKernel<E> for Cpu {
                 let weights = &mut weights[index * tokens * tokens..][..tokens * tokens];
                 let part =
                     |of: usize| all.part(span.clone(), of * width + index * head..of * width + (index + 1) * head);
-                product_into(part(0), part(1).transposed(), weights);
+                product_here(part(0), part(1).transposed(), weights);
                 weights.chunks_exact_mut(tokens.max(1)).for_each(|row| softmax(row, scale));
-                product_into(View::new(weights, tokens, tokens), part(2), &mut summed);
+                product_here(View::new(weights, tokens, tokens), part(2), &mut summed);
                 for (sum, output) in summed.chunks_exact(head).zip(output.chunks_exact_mut(width)) {
                     output[index * head..(index + 1) * head].copy_from_slice(sum);
                 }
@@ -133,7 +133,7 @@ impl<E: Element> AttentionKernel<E> for Cpu {
                 let columns = |of: usize| of * width + index * head..of * width + (index + 1) * head;
                 let part = |of: usize| all.part(span.clone(), columns(of));
                 let output = outputs.part(span.clone(), columns(0));
-                product_into(output, part(2).transposed(), &mut slopes);
+                product_here(output, part(2).transposed(), &mut slopes);
                 for (slopes, weights) in slopes.chunks_exact_mut(tokens.max(1)).zip(weights.chunks_exact(tokens.max(1)))
                 {
                     let mean = row_product(slopes, weights);
@@ -144,7 +144,7 @@ impl<E: Element> AttentionKernel<E> for Cpu {
                 let (weights, slopes) = (View::new(weights, tokens, tokens), View::new(&slopes, tokens, tokens));
                 let products = [(slopes, part(1)), (slopes.transposed(), part(0)), (weights.transposed(), output)];
                 for (of, (left, right)) in products.into_iter().enumerate() {
-                    product_into(left, right, &mut by_part);
+                    product_here(left, right, &mut by_part);
                     for (part, row) in by_part.chunks_exact(head).zip(gradient.chunks_exact_mut(3 * width)) {
                         row[columns(of)].copy_from_slice(part);
                     }

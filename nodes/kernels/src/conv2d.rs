@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use crate::error::check_size;
 use crate::finish::{finish, finish_with_slopes};
 use crate::matrix::{View, add_product_here, product_here};
+use crate::reduction::row_sum;
 use crate::tape::GradientSlot;
 use crate::{Activation, Buffer, Buffers, Element, Finish, InputGradient, KernelError, Matrix, Parameter};
 
@@ -333,16 +334,18 @@ impl<E: Element> Conv2dKernel<E> for Cpu {
             .map_init(
                 || Scratch::new(shape),
                 |scratch, rows| {
-                    let Scratch { columns, dense, transposed, .. } = scratch;
+                    let Scratch { columns, dense, transposed, ended, .. } = scratch;
                     let (mut weights, mut biases) = (vec![E::ZERO; patch * outputs], vec![E::ZERO; outputs]);
                     for (row, input_gradient) in rows {
-                        let gradient = &output_gradient[row * length..][..length];
-                        spread(shape, kept, row, gradient, transposed, &mut biases);
+                        ended.copy_from_slice(&output_gradient[row * length..][..length]);
+                        go_back(shape, kept, row, ended, &mut biases);
+                        let winners = kept.winners.get(row * length..(row + 1) * length);
+                        let needed = !input_gradient.is_empty();
+                        spread(shape, ended, winners, transposed, needed.then_some(&mut dense[..]));
                         unfold(shape, &input[row * image..][..image], columns);
                         let by_place = View::new(transposed, places, outputs);
                         add_product_here(View::new(columns, patch, places), by_place, &mut weights);
-                        if !input_gradient.is_empty() {
-                            transpose(transposed, outputs, dense);
+                        if needed {
                             product_here(weight, View::new(dense, outputs, places), columns);
                             fold(shape, columns, input_gradient);
                         }
@@ -381,6 +384,8 @@ struct Scratch<E> {
     dense_slopes: Vec<E>,
     /// Its gradient, `(places, outputs)`.
     transposed: Vec<E>,
+    /// The gradient of what the activation is given, in the places that won.
+    ended: Vec<E>,
 }
 
 impl<E: Element> Scratch<E> {
@@ -391,6 +396,7 @@ impl<E: Element> Scratch<E> {
             dense: vec![E::ZERO; dense],
             dense_slopes: Vec::new(),
             transposed: vec![E::ZERO; dense],
+            ended: vec![E::ZERO; shape.output()],
         }
     }
 }
@@ -510,39 +516,61 @@ fn pool_by_two<E: Element>(width: usize, dense: &[E], output: &mut [E], winners:
     }
 }
 
-/// Brings the gradient of a row back before windows and activation, laid out `(places, outputs)`, and adds it to that of
-/// the biases.
-fn spread<E: Element>(
-    shape: &Conv2dShape,
-    kept: &CpuConv2dKept<E>,
-    row: usize,
-    gradient: &[E],
-    transposed: &mut [E],
-    biases: &mut [E],
-) {
-    let (length, outputs, pooled) = (shape.output(), shape.outputs, shape.pooled());
-    let slopes = kept.slopes.get(row * length..(row + 1) * length);
-    let winners = kept.winners.get(row * length..(row + 1) * length);
-    if winners.is_some() {
-        transposed.fill(E::ZERO);
-    }
-    for (output, bias) in biases.iter_mut().enumerate() {
-        for index in 0..pooled {
-            let at = output * pooled + index;
-            let value = slopes.map_or(gradient[at], |slopes| gradient[at] * slopes[at]);
-            let place = winners.map_or(index, |winners| place_of(shape, index, winners[at]));
-            transposed[place * outputs + output] = value;
-            *bias += value;
+/// Takes the gradient of a row back before the activation, and adds it to that of the biases.
+fn go_back<E: Element>(shape: &Conv2dShape, kept: &CpuConv2dKept<E>, row: usize, gradient: &mut [E], biases: &mut [E]) {
+    if let Some(slopes) = kept.slopes.get(row * gradient.len()..(row + 1) * gradient.len()) {
+        for (gradient, &slope) in gradient.iter_mut().zip(slopes) {
+            *gradient *= slope;
         }
+    }
+    for (bias, plane) in biases.iter_mut().zip(gradient.chunks_exact(shape.pooled())) {
+        *bias += row_sum(plane);
     }
 }
 
-/// `(places, outputs)` laid out as `(outputs, places)`.
-fn transpose<E: Element>(from: &[E], outputs: usize, to: &mut [E]) {
-    let places = from.len() / outputs.max(1);
-    for (output, plane) in to.chunks_exact_mut(places.max(1)).enumerate() {
-        for (value, row) in plane.iter_mut().zip(from.chunks_exact(outputs)) {
-            *value = row[output];
+/// Takes the gradient of a row back before the maximum over windows: laid out `(places, outputs)`, and, where it is
+/// asked for, `(outputs, places)`.
+fn spread<E: Element>(
+    shape: &Conv2dShape,
+    gradient: &[E],
+    winners: Option<&[u8]>,
+    transposed: &mut [E],
+    mut dense: Option<&mut [E]>,
+) {
+    let (outputs, places, pooled) = (shape.outputs, shape.places(), shape.pooled());
+    let Some(winners) = winners else {
+        for (output, plane) in gradient.chunks_exact(places).enumerate() {
+            for (row, &value) in transposed.chunks_exact_mut(outputs).zip(plane) {
+                row[output] = value;
+            }
+        }
+        if let Some(dense) = dense {
+            dense.copy_from_slice(gradient);
+        }
+        return;
+    };
+    let (pool, width) = (shape.convolution.pool, shape.convolved[1]);
+    let windows = width / pool;
+    let mut steps = [0; LARGEST_POOL * LARGEST_POOL];
+    for (winner, step) in steps[..pool * pool].iter_mut().enumerate() {
+        *step = winner / pool * width + winner % pool;
+    }
+    transposed.fill(E::ZERO);
+    if let Some(dense) = &mut dense {
+        dense.fill(E::ZERO);
+    }
+    let planes = gradient.chunks_exact(pooled).zip(winners.chunks_exact(pooled));
+    for (output, (gradient, winners)) in planes.enumerate() {
+        let lines = gradient.chunks_exact(windows).zip(winners.chunks_exact(windows));
+        for (down, (gradient, winners)) in lines.enumerate() {
+            let first = down * pool * width;
+            for (right, (&value, &winner)) in gradient.iter().zip(winners).enumerate() {
+                let place = first + right * pool + steps[usize::from(winner)];
+                transposed[place * outputs + output] = value;
+                if let Some(dense) = &mut dense {
+                    dense[output * places + place] = value;
+                }
+            }
         }
     }
 }

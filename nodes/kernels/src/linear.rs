@@ -98,7 +98,8 @@ pub struct LinearShape {
 /// The gradients that the backward pass of [`linear`] adds to.
 #[derive(Debug)]
 pub struct LinearGradients<B> {
-    /// Of the input, shape `(rows, inputs)`; `None` where nobody needs it.
+    /// Of the input, shape `(rows, inputs)`, or without elements where nothing has been gathered yet; `None` where nobody
+    /// needs it.
     pub input: Option<B>,
     /// Of the weight, shape `(inputs, outputs)`; `None` where nothing has been gathered yet.
     pub weight: Option<B>,
@@ -177,7 +178,12 @@ impl<E: Element> LinearKernel<E> for Cpu {
         }
         let gradient = View::new(&gradient, rows, outputs);
         if let Some(input_gradient) = &mut gathered.input {
-            add_product(gradient, View::new(weight, inputs, outputs).transposed(), input_gradient);
+            let weight = View::new(weight, inputs, outputs).transposed();
+            if input_gradient.is_empty() {
+                **input_gradient = product(gradient, weight);
+            } else {
+                add_product(gradient, weight, input_gradient);
+            }
         }
         let input = View::new(input, rows, inputs).transposed();
         match &mut gathered.weight {

@@ -80,8 +80,13 @@ impl<'a, E: Element> View<'a, E> {
 
     /// A copy in row-major order of a matrix that is stored transposed.
     pub(crate) fn to_row_major(self) -> Vec<E> {
+        self.transpose(Threads::Pool)
+    }
+
+    fn transpose(self, threads: Threads) -> Vec<E> {
         let mut values = vec![E::ZERO; self.rows * self.columns];
-        values.par_chunks_mut((TILE * self.columns).max(1)).enumerate().for_each(|(tile, copy)| {
+        let tile_length = (TILE * self.columns).max(1);
+        let copy_tile = |(tile, copy): (usize, &mut [E])| {
             let first_row = tile * TILE;
             for first_column in (0..self.columns).step_by(TILE) {
                 for column in first_column..self.columns.min(first_column + TILE) {
@@ -91,7 +96,11 @@ impl<'a, E: Element> View<'a, E> {
                     }
                 }
             }
-        });
+        };
+        match threads {
+            Threads::Pool => values.par_chunks_mut(tile_length).enumerate().for_each(copy_tile),
+            Threads::This => values.chunks_mut(tile_length).enumerate().for_each(copy_tile),
+        }
         values
     }
 
@@ -180,7 +189,7 @@ fn multiply<E: Element>(left: View<'_, E>, right: View<'_, E>, target: Target<'_
     }
     let transposed;
     let right = if left.column_stride == 1 && right.row_stride == 1 {
-        transposed = right.to_row_major();
+        transposed = right.transpose(threads);
         View::new(&transposed, inner, columns)
     } else {
         right

@@ -240,9 +240,9 @@ impl<E: Element, D: AttentionKernel<E> + LinearKernel<E> + LayerNormKernel<E>> B
         // Takes the gradient of a map's output to that of its input, and adds to those of weight and bias on the way.
         let mut through = |layer: usize, input: &Buffer<E, D>, slopes: Option<&Buffer<E, D>>, output| {
             let shape = self.shape(layer);
-            let zeros = device.try_alloc_len(shape.rows * shape.inputs)?;
+            let nothing = device.try_alloc_len(0)?;
             let LinearGradients { weight, bias, .. } = &mut layers[layer];
-            let gathered = LinearGradients { input: Some(zeros), weight: weight.take(), bias: bias.take() };
+            let gathered = LinearGradients { input: Some(nothing), weight: weight.take(), bias: bias.take() };
             let gathered = device.linear_backward(shape, input, &self.weights[layer], slopes, output, gathered)?;
             (*weight, *bias) = (gathered.weight, gathered.bias);
             // The kernel gives back what it was given to add to.
