@@ -842,6 +842,28 @@ mod tests {
     }
 
     #[test]
+    fn without_outputs_or_channels_there_is_nothing_to_multiply() {
+        let run = |image: [usize; 3], outputs: usize, pool: usize| {
+            let patch = image[0] * 9;
+            let (factors, shift) = (weight(vec![0.5f64; outputs * patch], outputs, patch), offset(vec![2.0; outputs]));
+            let input = matrix(&numbers(2 * image[0] * 12, 1), 2, image[0] * 12);
+            let convolution = Convolution { image, pool, ..STAGE };
+            let recorded = input.put_tape(Recorded::default());
+            let output = conv2d(recorded, &factors, &shift, convolution, InputGradient::Needed).expect("it fits");
+            let values = read(&output);
+            (values, gradient_of_parameter(&mut backward(weigh(output)), &shift).len())
+        };
+        for pool in [1, 2] {
+            assert_eq!(run([0, 3, 4], 1, pool), (vec![2.0; 2 * (3 / pool) * (4 / pool)], 1));
+            let (factors, shift) = (weight(Vec::<f64>::new(), 0, 27), offset(Vec::new()));
+            let input = matrix(&numbers(2 * 36, 1), 2, 36);
+            let convolution = Convolution { image: [3, 3, 4], pool, ..STAGE };
+            let output = conv2d(input, &factors, &shift, convolution, InputGradient::Skipped).expect("it fits");
+            assert!(read(&output).is_empty());
+        }
+    }
+
+    #[test]
     fn a_nan_stays_in_its_row() {
         for convolution in [STAGE, Convolution { pool: 3, ..STAGE }, Convolution { pool: 1, ..STAGE }] {
             let mut input = numbers_f32(3 * 297, 1);
