@@ -53,7 +53,9 @@ impl Picture {
             });
             let outlook = preview.and_then(|preview| preview.task(task.id)).map(|task| task.outlook);
             shapes[place].outlook = more_urgent(shapes[place].outlook, outlook);
-            if task.instance.is_some() && !matches!(task.work, Work::Fit { .. }) {
+            // What only the chosen instance runs is drawn once, as the graph's own.
+            let is_instance = task.instance.is_some() && task.conditions.is_empty();
+            if is_instance && !matches!(task.work, Work::Fit { .. }) {
                 shapes[place].instances += 1;
             }
         }
@@ -110,7 +112,7 @@ fn more_urgent(one: Option<Outlook>, other: Option<Outlook>) -> Option<Outlook> 
 /// What stands in a box under its name.
 fn caption(shape: &Shape) -> String {
     match shape.instances {
-        0 => shape.kind.clone(),
+        0 | 1 => shape.kind.clone(),
         count => format!("{} x {count}", shape.kind),
     }
 }
