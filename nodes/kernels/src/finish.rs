@@ -208,20 +208,26 @@ fn tanh<E: Element>(x: E) -> (E, E) {
 }
 
 fn drop_out<E: Element>(dropout: Dropout, row_index: usize, row: &mut [E], slopes: Option<&mut [E]>) {
-    let scale = E::of(dropout.scale());
+    // Looked up and multiplied, as a branch on random bits is guessed wrong too often.
+    let factors = [E::ZERO, E::of(dropout.scale())];
     let width = row.len();
-    let mask = |numbers: &mut [E]| {
-        for (quad, four) in numbers.chunks_mut(4).enumerate() {
+    let factor =
+        |bits: u64, lane: usize| factors[usize::from(bits >> (16 * lane) & 0xffff >= u64::from(dropout.threshold))];
+    let fours = row.chunks_mut(4).enumerate();
+    match slopes {
+        None => fours.for_each(|(quad, four)| {
             let bits = dropout.bits(row_index, quad, width);
-            for (lane, number) in four.iter_mut().enumerate() {
-                let kept = bits >> (16 * lane) & 0xffff >= u64::from(dropout.threshold);
-                *number = if kept { *number * scale } else { E::ZERO };
+            four.iter_mut().enumerate().for_each(|(lane, number)| *number *= factor(bits, lane));
+        }),
+        // The random bits cost more than anything else here, so both are masked in one go.
+        Some(slopes) => fours.zip(slopes.chunks_mut(4)).for_each(|((quad, four), slopes)| {
+            let bits = dropout.bits(row_index, quad, width);
+            for (lane, (number, slope)) in four.iter_mut().zip(slopes).enumerate() {
+                let factor = factor(bits, lane);
+                *number *= factor;
+                *slope *= factor;
             }
-        }
-    };
-    mask(row);
-    if let Some(slopes) = slopes {
-        mask(slopes);
+        }),
     }
 }
 
