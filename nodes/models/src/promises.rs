@@ -5,6 +5,8 @@
 
 use std::ops::ControlFlow;
 
+use proptest::prelude::*;
+
 use crate::batch::tests::cut;
 use crate::randomness::{Purpose, Stream};
 use crate::*;
@@ -324,4 +326,40 @@ fn numbers_are_learnt_from_several_modalities_too() {
     let squares = |of: &dyn Fn(usize) -> f64| (0..400).map(|row| (values[row] - of(row)).powi(2)).sum::<f64>();
     let explained = 1.0 - squares(&|row| predictions.values[row]) / squares(&|_| mean);
     assert!(explained > 0.85, "{explained}");
+}
+
+#[test]
+fn a_gated_fusion_has_the_width_asked_for_or_that_of_the_widest_encoder() {
+    let mut encoders = twice(&every_encoder()[0]);
+    if let EncoderConfig::Table(table) = &mut encoders[1].encoder {
+        table.options.hidden = vec![5];
+    }
+    for (width, expected) in [(None, 8), (Some(3), 3)] {
+        let mut config = joint(&encoders, FusionArchitecture::Gated, CLASSES);
+        config.fusion.width = width;
+        let model = Model::new(&Cpu::default(), config, 1).expect("the configuration is sound");
+        let weights = model.parameters.to_weights().expect("on the CPU");
+        assert_eq!(weights["fusion.projections.second.weight"].shape, [5, expected]);
+        assert_eq!(weights["fusion.gate.weight"].shape, [2 * expected, 2]);
+        assert_eq!(weights["head.weight"].shape, [expected, 2]);
+        assert_eq!(weights["heads.second.weight"].shape, [5, 2]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_damaged_description_gives_an_error_or_a_model_that_predicts_but_no_panic(at in 0.0f64..1.0, value in 32u8..127) {
+        let encoders = every_encoder();
+        let model: Model = Model::new(&Cpu::default(), joint(&encoders, FusionArchitecture::Gated, CLASSES), 1)
+            .expect("the configuration is sound");
+        let mut files = model.to_files().expect("it can be written");
+        if let Some(json) = files.get_mut("model.json") {
+            let place = (at * json.len() as f64) as usize;
+            json[place] = value;
+        }
+        if let Ok(loaded) = Model::from_files(&Cpu::default(), &files) {
+            let _ = loaded.predict_all(&examples(&encoders, 3, 1, 0.3, CLASSES).inputs);
+        }
+    }
 }
