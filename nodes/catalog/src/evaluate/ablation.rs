@@ -23,8 +23,9 @@ use crate::place;
 /// without an encoder says what that modality adds to the others; a model of one encoder alone, with the whole training to
 /// itself, is a stricter rival of the joint model than that modality's own head in it.
 ///
-/// The input is a node that scores the model, or an `evaluate.cross_validate` over one. Each of its scores is given with all
-/// encoders as `NAME`, and of the variants as `without.NODE.NAME` and `alone.NODE.NAME`. The intervals are those of each
+/// The input is a node that scores the model, or an `evaluate.cross_validate` over one. Of its scores, accuracy, macro F1, log
+/// loss, area under the ROC curve, the two errors and R² are given, those that there are: with all encoders as `NAME`, and of
+/// the variants as `without.NODE.NAME` and `alone.NODE.NAME`; the report has all. The intervals are those of each
 /// variant's own evaluation; the variants are not paired, and each was trained once, so a small difference may be the chance
 /// of one training. A score that chooses between variants belongs on the validation rows (`on: validation`).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -206,11 +207,16 @@ fn own(metrics: &Metrics) -> impl Iterator<Item = (&String, &engine_core::Metric
     metrics.iter().filter(|(name, _)| !name.contains('.'))
 }
 
+/// The scores that are given as metrics.
+const GIVEN: [&str; 7] = ["accuracy", "f1_macro", "log_loss", "roc_auc", "rmse", "mae", "r2"];
+
 fn metrics(whole: &Metrics, parts: &[(Part<'_>, Metrics)]) -> Metrics {
-    let mut metrics: Metrics = own(whole).map(|(name, value)| (name.clone(), *value)).collect();
+    let given = |scores: &Metrics, prefix: &str| -> Metrics {
+        GIVEN.iter().filter_map(|name| Some((format!("{prefix}{name}"), *scores.get(*name)?))).collect()
+    };
+    let mut metrics = given(whole, "");
     for (part, scores) in parts {
-        let named = |name: &String| format!("{}.{}.{name}", part.variant.as_str(), part.encoder);
-        metrics.extend(own(scores).map(|(name, value)| (named(name), *value)));
+        metrics.extend(given(scores, &format!("{}.{}.", part.variant.as_str(), part.encoder)));
     }
     metrics
 }

@@ -71,7 +71,7 @@ pub struct Classification {
 
 impl Describe for Classification {
     const KIND: &'static str = "evaluate.classification";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const EXAMPLE: &'static str = r"fuseline: 1
 name: risk
 nodes:

@@ -92,22 +92,23 @@ impl Modalities {
     }
 
     /// What is computed on each resample, from all scores of the joint prediction and of each modality: the shown scores of
-    /// each modality, then for each shown score the joint one less that of the best modality.
+    /// each modality, then for each modality the joint scores less its own.
     pub(super) fn statistics(&self, joint: &[Score], each: &[Vec<Score>]) -> Vec<Score> {
-        let shown = each.iter().flat_map(|scores| self.shown.iter().map(|shown| scores[shown.place]));
-        let difference =
-            |(shown, best): (&Shown, &Option<usize>)| Some(joint[shown.place]? - each[(*best)?][shown.place]?);
-        shown.chain(self.shown.iter().zip(&self.best).map(difference)).collect()
+        let own = |scores: &Vec<Score>, shown: &Shown| scores[shown.place];
+        let difference = |scores: &Vec<Score>, shown: &Shown| Some(joint[shown.place]? - scores[shown.place]?);
+        let all = |of: &dyn Fn(&Vec<Score>, &Shown) -> Score| -> Vec<Score> {
+            each.iter().flat_map(|scores| self.shown.iter().map(|shown| of(scores, shown))).collect()
+        };
+        all(&own).into_iter().chain(all(&difference)).collect()
     }
 
     /// The scores of the modalities with the intervals of what [`Modalities::statistics`] gives.
     pub(super) fn scores(self, joint: &[Score], each: &[Vec<Score>], intervals: &[Option<Interval>]) -> ModalityScores {
-        let values = self.statistics(joint, each);
-        let with_intervals = values.into_iter().zip(intervals).map(|(value, interval)| Some(metric(value?, *interval)));
-        let mut scores: Vec<Vec<Option<MetricValue>>> = Vec::new();
-        let all: Vec<Option<MetricValue>> = with_intervals.collect();
-        scores.extend(all.chunks(self.shown.len()).map(<[_]>::to_vec));
-        let differences = scores.pop().unwrap_or_default();
+        let values = self.statistics(joint, each).into_iter().zip(intervals);
+        let values: Vec<Option<MetricValue>> =
+            values.map(|(value, interval)| Some(metric(value?, *interval))).collect();
+        let mut scores: Vec<Vec<Option<MetricValue>>> = values.chunks(self.shown.len()).map(<[_]>::to_vec).collect();
+        let differences = scores.split_off(self.each.len().min(scores.len()));
         ModalityScores { modalities: self, scores, differences }
     }
 }
@@ -132,9 +133,28 @@ impl Shown {
         }
     }
 
+    /// What a difference to another score says; `None` if it has no interval.
+    fn verdict(&self, difference: MetricValue) -> Option<Verdict> {
+        let (low, high) = (difference.low?, difference.high?);
+        Some(match (low > 0.0, high < 0.0, self.better) {
+            (true, _, Better::Higher) | (_, true, Better::Lower) => Verdict::Better,
+            (true, _, Better::Lower) | (_, true, Better::Higher) => Verdict::Worse,
+            _ => Verdict::Alike,
+        })
+    }
+
     fn words(&self) -> String {
         self.name.replace('_', " ")
     }
+}
+
+/// What the interval of a difference says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Better,
+    Worse,
+    /// It holds 0.
+    Alike,
 }
 
 /// The scores of single modalities beside the joint ones.
@@ -143,8 +163,8 @@ pub(super) struct ModalityScores {
     modalities: Modalities,
     /// Of each modality the shown scores.
     scores: Vec<Vec<Option<MetricValue>>>,
-    /// For each shown score the joint one less that of the best modality.
-    differences: Vec<Option<MetricValue>>,
+    /// Of each modality the joint scores less its own.
+    differences: Vec<Vec<Option<MetricValue>>>,
 }
 
 /// The best single modality by one score.
@@ -161,7 +181,7 @@ impl ModalityScores {
         shown.iter().enumerate().filter_map(move |(place, shown)| {
             let best = best[place]?;
             let score = self.scores[best][place]?;
-            Some(Best { shown: *shown, name: &each[best].name, score, difference: self.differences[place] })
+            Some(Best { shown: *shown, name: &each[best].name, score, difference: self.differences[best][place] })
         })
     }
 
@@ -203,7 +223,25 @@ impl ModalityScores {
             "Beside the joint prediction stands that of each modality by a head of its own, trained with the rest. {choice}"
         )];
         paragraphs.extend(self.best().take(TOLD).filter_map(|best| best.sentence()));
+        paragraphs.push(self.against_each());
         paragraphs
+    }
+
+    /// Whether the joint prediction is better than every single modality, whichever was chosen: by the first shown score.
+    fn against_each(&self) -> String {
+        let Modalities { shown, each, .. } = &self.modalities;
+        let shown = shown[0];
+        let is_better =
+            |differences: &Vec<Option<MetricValue>>| differences[0].is_some_and(|value| shown.verdict(value) == Some(Verdict::Better));
+        let others = each.iter().zip(&self.differences).filter(|(_, differences)| !is_better(differences));
+        let others: Vec<String> = others.map(|(head, _)| format!("`{}`", head.name)).collect();
+        if others.is_empty() {
+            return format!(
+                "By {}, it is better than every single modality: the intervals of all differences leave out 0.",
+                shown.words()
+            );
+        }
+        format!("By {}, it cannot be said to be better than {}.", shown.words(), others.join(", "))
     }
 
     fn comparison(&self, joint: &[Compared]) -> TableSection {
@@ -276,14 +314,10 @@ impl Best<'_> {
     fn sentence(&self) -> Option<String> {
         let difference = self.difference?;
         let (low, high) = (difference.low?, difference.high?);
-        let above = match self.shown.better {
-            Better::Higher => low > 0.0,
-            Better::Lower => high < 0.0,
-        };
-        let verdict = match (low > 0.0 || high < 0.0, above) {
-            (false, _) => "cannot be told apart from",
-            (true, true) => "is better than",
-            (true, false) => "is worse than",
+        let verdict = match self.shown.verdict(difference)? {
+            Verdict::Better => "is better than",
+            Verdict::Worse => "is worse than",
+            Verdict::Alike => "cannot be told apart from",
         };
         Some(format!(
             "By {}, the joint prediction {verdict} the best single modality, `{}`: the difference is {:.4}, with the 95 % \
@@ -316,9 +350,10 @@ mod tests {
     fn scores(chosen_on: Part, interval: Interval) -> ModalityScores {
         // By log loss the photo is better, by accuracy the words are.
         let modalities = modalities([[Some(0.9), Some(0.7)], [Some(0.5), Some(0.6)]], chosen_on);
-        let (joint, each) = ([Some(0.4), Some(0.9)], [vec![Some(0.8), Some(0.75)], vec![Some(0.6), None]]);
+        let (joint, each) = ([Some(0.4), Some(0.9)], [vec![Some(0.8), Some(0.75)], vec![Some(0.6), Some(0.7)]]);
+        // Scores of words and photo, then the differences to them.
         let intervals: Vec<Option<Interval>> =
-            vec![Some((0.7, 0.8)), None, None, None, Some(interval), Some((-0.3, -0.1))];
+            vec![Some((0.7, 0.8)), None, None, None, Some(interval), None, None, Some((-0.3, -0.1))];
         modalities.scores(&joint, &each, &intervals)
     }
 
@@ -347,6 +382,7 @@ mod tests {
                 "best_modality.log_loss",
                 "best_modality_difference.accuracy",
                 "best_modality_difference.log_loss",
+                "modality.photo.accuracy",
                 "modality.photo.log_loss",
                 "modality.words.accuracy",
                 "modality.words.log_loss",
@@ -372,6 +408,10 @@ mod tests {
             better[2].starts_with("By log loss, the joint prediction is better than the best single modality, `photo`")
         );
         assert!(said((-0.1, 0.2), Part::Validation)[1].contains("cannot be told apart from"));
+        // The difference to the photo has no interval by accuracy.
+        assert_eq!(better[3], "By accuracy, it cannot be said to be better than `photo`.");
+        let alike = said((-0.1, 0.2), Part::Validation);
+        assert_eq!(alike[3], "By accuracy, it cannot be said to be better than `words`, `photo`.");
         assert!(said((-0.2, -0.1), Part::Validation)[1].contains("is worse than"));
         assert!(said((0.1, 0.2), Part::Test)[0].contains("on the test rows themselves, which favours it"));
     }
@@ -387,8 +427,7 @@ mod tests {
         let Section::Table(each) = &sections[2] else { panic!("then each") };
         assert_eq!(each.columns, ["encoder", "modality", "rows that have it", "accuracy", "log loss"]);
         assert_eq!(each.rows[2][..3], [Cell::text("photo"), Cell::text("image"), Cell::Count(7)]);
-        assert_eq!(each.rows[2][3], Cell::Empty);
         let Section::Bars(bars) = &sections[3] else { panic!("then bars") };
-        assert_eq!(bars.bars.iter().map(|bar| bar.name.as_str()).collect::<Vec<_>>(), ["words"]);
+        assert_eq!(bars.bars.iter().map(|bar| bar.name.as_str()).collect::<Vec<_>>(), ["words", "photo"]);
     }
 }

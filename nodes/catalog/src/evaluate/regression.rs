@@ -60,7 +60,7 @@ pub struct Regression {
 
 impl Describe for Regression {
     const KIND: &'static str = "evaluate.regression";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const EXAMPLE: &'static str = r"fuseline: 1
 name: prices
 nodes:
@@ -356,7 +356,9 @@ mod tests {
         close("modality.street.mae", 10.7 / 5.0);
         close("best_modality.rmse", (30.69_f64 / 5.0).sqrt());
         close("best_modality_difference.mae", 0.44 - 9.7 / 5.0);
-        assert!(serde_json::to_string(&scored.page(&scores)).unwrap().contains("is better than"));
+        let text = serde_json::to_string(&scored.page(&scores)).unwrap();
+        assert!(text.contains("By rmse, the joint prediction is better than the best single modality, `flat`"), "{text}");
+        assert!(text.contains("By rmse, it is better than every single modality"), "{text}");
     }
 
     #[test]
