@@ -51,7 +51,8 @@ nodes:
 "#;
 
 const ROWS: usize = 150;
-const MODALITIES: [(&str, &str); 4] = [("text", "description"), ("photo", "receipt"), ("voice", "voice"), ("row", "amount")];
+const MODALITIES: [(&str, &str); 4] =
+    [("text", "description"), ("photo", "receipt"), ("voice", "voice"), ("row", "amount")];
 const NUMBERS: [&str; 3] = ["confidence", "probability_false", "probability_true"];
 
 /// In which claims a column is there.
@@ -125,7 +126,8 @@ fn four_modalities_are_trained_together_and_each_is_scored_by_itself() {
     assert!(lacking.contains(&true), "some claims lack everything");
     assert_eq!(flags(&said), lacking);
     let priors: Vec<u64> = numbers(&said, "probability_true");
-    let priors: Vec<u64> = priors.into_iter().zip(&lacking).filter(|(_, lacks)| **lacks).map(|(prior, _)| prior).collect();
+    let priors: Vec<u64> =
+        priors.into_iter().zip(&lacking).filter(|(_, lacks)| **lacks).map(|(prior, _)| prior).collect();
     assert!(priors.iter().all(|prior| *prior == priors[0]), "they are all given the same");
 }
 
@@ -199,7 +201,8 @@ fn sent(runner: &Runner, claims: &DataFrame, row: usize, blobs: &dyn Blobs) -> V
             _ => json!(cells.str().unwrap().get(row)),
         }
     };
-    let columns = runner.request().iter().map(|column| (column.name.clone(), cell(&column.name, column.logical.family())));
+    let columns =
+        runner.request().iter().map(|column| (column.name.clone(), cell(&column.name, column.logical.family())));
     Value::Object(columns.collect())
 }
 
@@ -245,7 +248,11 @@ nodes:
         }
     }
     assert_eq!(executed.iter().filter(|task| task.starts_with("fraud")).count(), 5, "{executed:?}");
-    assert_eq!(executed.iter().filter(|task| task.starts_with("scaled")).count(), 2, "what no variant changes runs once");
+    assert_eq!(
+        executed.iter().filter(|task| task.starts_with("scaled")).count(),
+        2,
+        "what no variant changes runs once"
+    );
 
     let (whole, parts) = (metrics(&ran, "quality", &store), metrics(&ran, "parts", &store));
     assert_eq!(parts["accuracy"], whole["accuracy"]);

@@ -19,16 +19,16 @@ use crate::predict::table::{Table, TableOptions, written_columns};
 
 /// Packs a model with everything its inputs are computed by into one file that can be asked and served.
 ///
-/// `request` names the node whose feature columns a client sends. Every node between it and the model is packed with its
-/// options and what it has learnt; target, split and weight columns are never asked for, and no row of the data is
+/// `request` names the node whose feature columns a client sends. Every node between it and the model is packed with
+/// its options and what it has learnt; target, split and weight columns are never asked for, and no row of the data is
 /// packed. What is packed is what was trained: the same rows give the same predictions, bit for bit.
 ///
-/// The answer to a row has the columns of `predict.table`: `prediction`, and for a model of classes `confidence` and one
-/// `probability_CLASS` for each class (with more than 64 classes only the first two); `no_evidence` where a row may lack
-/// everything the model reads.
+/// The answer to a row has the columns of `predict.table`: `prediction`, and for a model of classes `confidence` and
+/// one `probability_CLASS` for each class (with more than 64 classes only the first two); `no_evidence` where a row may
+/// lack everything the model reads.
 ///
-/// `fuseline predict BUNDLE rows.csv` and `fuseline serve BUNDLE` use the file. It is a tar file of JSON and safetensors
-/// with no code in it, and is written anew whenever it is missing or was changed.
+/// `fuseline predict BUNDLE rows.csv` and `fuseline serve BUNDLE` use the file. It is a tar file of JSON and
+/// safetensors with no code in it, and is written anew whenever it is missing or was changed.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BundleOptions {

@@ -14,8 +14,8 @@ use crate::model::declaration::{Declaration, DeclaredEncoder};
 /// It reads a `tensor[channels, height, width]` column, which `extract.image_tensor` makes of images. Each channel is
 /// first brought to mean zero and deviation one, as learnt from the train rows.
 ///
-/// If some images are missing, the column that `extract.image_tensor` writes beside its tensors says where (`present`). Such
-/// rows skip the encoder: a learnt stand-in goes into the fusion, and they have no part in the encoder's own loss.
+/// If some images are missing, the column that `extract.image_tensor` writes beside its tensors says where (`present`).
+/// Such rows skip the encoder: a learnt stand-in goes into the fusion, and they have no part in the encoder's own loss.
 ///
 /// The node trains nothing by itself: it goes into `encoders` of a training node.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

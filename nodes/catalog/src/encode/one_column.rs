@@ -1,4 +1,5 @@
-//! What the encoders of one column share: the column, and the column that says in which rows there is something to read.
+//! What the encoders of one column share: the column, and the column that says in which rows there is something to
+//! read.
 
 use engine_core::{LogicalType, Role, Size};
 use engine_table::{At, COLUMN_ROLE, ColumnType, OPTION_INVALID, Problem, TableType};

@@ -14,8 +14,8 @@ use crate::model::declaration::{Declaration, DeclaredEncoder};
 /// It reads a `tensor[frames, mels]` column, which `extract.log_mel` makes of audio. Each band is first brought to mean
 /// zero and deviation one, as learnt from the train rows.
 ///
-/// If some sounds are missing, the column that `extract.log_mel` writes beside its tensors says where (`present`). Such rows
-/// skip the encoder: a learnt stand-in goes into the fusion, and they have no part in the encoder's own loss.
+/// If some sounds are missing, the column that `extract.log_mel` writes beside its tensors says where (`present`). Such
+/// rows skip the encoder: a learnt stand-in goes into the fusion, and they have no part in the encoder's own loss.
 ///
 /// The node trains nothing by itself: it goes into `encoders` of a training node.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -25,8 +25,8 @@ pub struct SoundEncoderOptions {
     #[schemars(length(min = 1))]
     pub column: String,
 
-    /// The bool column that says in which rows there is a sound; by default `COLUMN_present` if the table has it, else every
-    /// row has one.
+    /// The bool column that says in which rows there is a sound; by default `COLUMN_present` if the table has it, else
+    /// every row has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub present: Option<String>,
 
@@ -48,8 +48,8 @@ pub struct SoundEncoderOptions {
     #[serde(default)]
     pub pooling: SoundPooling,
 
-    /// Of `cnn`: how many channels each stage gives, first to last, 1 to 4096 each. A stage halves frames and bands, so the
-    /// spectrogram must be large enough for all of them.
+    /// Of `cnn`: how many channels each stage gives, first to last, 1 to 4096 each. A stage halves frames and bands, so
+    /// the spectrogram must be large enough for all of them.
     #[serde(default = "default_channels")]
     #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 4096)))]
     pub channels: Vec<usize>,

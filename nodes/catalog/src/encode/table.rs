@@ -15,7 +15,8 @@ use crate::model::preparation;
 /// It reads int, float, bool, tensor and category columns. Numbers reach the network as they are, so put
 /// `encode.standardize` before it: a network learns badly from columns of very different sizes. A category becomes a
 /// vector that is learnt with the rest; a value that the train rows do not have, and a missing one, share the vector of
-/// the unknown. Numbers may not be missing: `clean.impute` fills them. Text, images and sound have encoders of their own.
+/// the unknown. Numbers may not be missing: `clean.impute` fills them. Text, images and sound have encoders of their
+/// own.
 ///
 /// The node trains nothing by itself: it goes into `encoders` of a training node.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -29,8 +30,8 @@ pub struct TableEncoderOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Columns>,
 
-    /// The bool column that says in which rows there is anything to read; by default every row has its numbers. A row that
-    /// lacks them skips the encoder: a learnt stand-in goes into the fusion.
+    /// The bool column that says in which rows there is anything to read; by default every row has its numbers. A row
+    /// that lacks them skips the encoder: a learnt stand-in goes into the fusion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub present: Option<String>,
 

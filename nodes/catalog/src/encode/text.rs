@@ -11,11 +11,11 @@ use crate::model::declaration::{Declaration, DeclaredEncoder};
 
 /// A trainable encoder of text: the tokens of a row become one vector.
 ///
-/// It reads a `tokens[n]` column, which `extract.tokenize` makes of text. Every token has a vector that is learnt with the
-/// rest; tokens that the train rows do not have share the vector of the unknown. Padding changes nothing.
+/// It reads a `tokens[n]` column, which `extract.tokenize` makes of text. Every token has a vector that is learnt with
+/// the rest; tokens that the train rows do not have share the vector of the unknown. Padding changes nothing.
 ///
-/// If some texts are missing, the column that `extract.tokenize` writes beside its tokens says where (`present`). Such rows
-/// skip the encoder: a learnt stand-in goes into the fusion, and they have no part in the encoder's own loss.
+/// If some texts are missing, the column that `extract.tokenize` writes beside its tokens says where (`present`). Such
+/// rows skip the encoder: a learnt stand-in goes into the fusion, and they have no part in the encoder's own loss.
 ///
 /// The node trains nothing by itself: it goes into `encoders` of a training node.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -25,8 +25,8 @@ pub struct TextEncoderOptions {
     #[schemars(length(min = 1))]
     pub column: String,
 
-    /// The bool column that says in which rows there is a text; by default `COLUMN_present` if the table has it, else every
-    /// row has one.
+    /// The bool column that says in which rows there is a text; by default `COLUMN_present` if the table has it, else
+    /// every row has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub present: Option<String>,
 
@@ -39,8 +39,8 @@ pub struct TextEncoderOptions {
     #[schemars(range(min = 1, max = 65536))]
     pub width: usize,
 
-    /// Of `embedding_mean`: the widths of hidden layers between the mean and the output, 1 to 65536 each; none by default,
-    /// and then the mean itself is the output.
+    /// Of `embedding_mean`: the widths of hidden layers between the mean and the output, 1 to 65536 each; none by
+    /// default, and then the mean itself is the output.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(range(min = 1, max = 65536)))]
     pub hidden: Vec<usize>,
@@ -55,7 +55,8 @@ pub struct TextEncoderOptions {
     #[schemars(range(min = 1, max = 256))]
     pub heads: usize,
 
-    /// Of `transformer`: the width between the two layers that end a block, 1 to 262144; by default four times the width.
+    /// Of `transformer`: the width between the two layers that end a block, 1 to 262144; by default four times the
+    /// width.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 262_144))]
     pub feed_forward: Option<usize>,

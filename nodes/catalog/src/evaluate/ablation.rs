@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use engine_core::{ArtifactKind, Serving};
 use engine_table::report::{Bar, BarsSection, Cell, ReportPage, Section, TableSection};
 use engine_table::{
-    Arity, At, Context, Describe, Expand, Files, InputPort, InputTypes, Instance, NodeError, OPTION_INVALID, OutputPort,
-    Override, PortType, Problem, Reduce, ReduceInputs, Reduction, Slice,
+    Arity, At, Context, Describe, Expand, Files, InputPort, InputTypes, Instance, NodeError, OPTION_INVALID,
+    OutputPort, Override, PortType, Problem, Reduce, ReduceInputs, Reduction, Slice,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,18 +16,20 @@ use super::sections::{Metrics, artifacts, read_metrics, texts};
 use crate::model::codes::EVALUATE_ABLATION;
 use crate::place;
 
-/// Trains a joint model again without each of some encoders, and with each of them alone, and sets the scores side by side.
+/// Trains a joint model again without each of some encoders, and with each of them alone, and sets the scores side by
+/// side.
 ///
 /// The nearest `train.multimodal` above the scores is trained once for each variant, with all its other options as they
-/// are; nodes that no variant changes run once for all, and every training is stored and shown by `fuseline plan`. A model
-/// without an encoder says what that modality adds to the others; a model of one encoder alone, with the whole training to
-/// itself, is a stricter rival of the joint model than that modality's own head in it.
+/// are; nodes that no variant changes run once for all, and every training is stored and shown by `fuseline plan`. A
+/// model without an encoder says what that modality adds to the others; a model of one encoder alone, with the whole
+/// training to itself, is a stricter rival of the joint model than that modality's own head in it.
 ///
-/// The input is a node that scores the model, or an `evaluate.cross_validate` over one. Of its scores, accuracy, macro F1, log
-/// loss, area under the ROC curve, the two errors and R² are given, those that there are: with all encoders as `NAME`, and of
-/// the variants as `without.NODE.NAME` and `alone.NODE.NAME`; the report has all. The intervals are those of each
-/// variant's own evaluation; the variants are not paired, and each was trained once, so a small difference may be the chance
-/// of one training. A score that chooses between variants belongs on the validation rows (`on: validation`).
+/// The input is a node that scores the model, or an `evaluate.cross_validate` over one. Of its scores, accuracy, macro
+/// F1, log loss, area under the ROC curve, the two errors and R² are given, those that there are: with all encoders as
+/// `NAME`, and of the variants as `without.NODE.NAME` and `alone.NODE.NAME`; the report has all. The intervals are
+/// those of each variant's own evaluation; the variants are not paired, and each was trained once, so a small
+/// difference may be the chance of one training. A score that chooses between variants belongs on the validation rows
+/// (`on: validation`).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AblationOptions {
@@ -169,7 +171,8 @@ impl Reduce for Ablation {
     fn run(&self, inputs: &ReduceInputs, _: &Context) -> Result<BTreeMap<String, Files>, NodeError> {
         let scores = inputs.artifacts(METRICS).iter().map(|artifact| read_metrics(&artifact.files));
         let mut scores = scores.collect::<Result<Vec<Metrics>, _>>()?.into_iter();
-        let whole = scores.next().ok_or_else(|| NodeError::Failed("there are no scores to set side by side".to_owned()))?;
+        let whole =
+            scores.next().ok_or_else(|| NodeError::Failed("there are no scores to set side by side".to_owned()))?;
         let parts: Vec<(Part<'_>, Metrics)> = self.parts().into_iter().zip(scores).collect();
         artifacts(&metrics(&whole, &parts), &page(&whole, &parts))
     }
@@ -285,7 +288,8 @@ mod tests {
     #[test]
     fn the_nearest_joint_model_is_trained_as_it_is_without_each_encoder_and_with_each_alone() {
         let kind = kind(r#"{"encoders": ["words", "photo"]}"#).ok().unwrap();
-        let instances = kind.instances(&slice(&[("far", TRAINER), ("near", TRAINER), ("quality", "evaluate.x")])).unwrap();
+        let instances =
+            kind.instances(&slice(&[("far", TRAINER), ("near", TRAINER), ("quality", "evaluate.x")])).unwrap();
         let found: Vec<(String, Vec<String>)> = instances
             .into_iter()
             .map(|instance| {
@@ -300,7 +304,8 @@ mod tests {
             ("alone=words", Some(r#"near.only ["words"]"#)),
             ("alone=photo", Some(r#"near.only ["photo"]"#)),
         ];
-        let expected = expected.map(|(name, change)| (name.to_owned(), change.map(str::to_owned).into_iter().collect()));
+        let expected =
+            expected.map(|(name, change)| (name.to_owned(), change.map(str::to_owned).into_iter().collect()));
         assert_eq!(found, expected);
     }
 
@@ -322,8 +327,10 @@ mod tests {
     fn the_scores_of_the_variants_stand_beside_those_of_all_encoders() {
         let scores = |accuracy: f64| {
             let metric = |value| MetricValue { value, low: None, high: None };
-            let metrics =
-                Metrics::from([("accuracy".to_owned(), metric(accuracy)), ("baseline.accuracy".to_owned(), metric(0.5))]);
+            let metrics = Metrics::from([
+                ("accuracy".to_owned(), metric(accuracy)),
+                ("baseline.accuracy".to_owned(), metric(0.5)),
+            ]);
             let files = Arc::new(Files::json("metrics.json", &metrics).unwrap());
             NamedFiles { node: "quality".to_owned(), files }
         };
@@ -334,10 +341,7 @@ mod tests {
         let found = kind.run(&inputs, &Context::quiet()).unwrap();
         let metrics = read_metrics(&found["metrics"]).unwrap();
         let values: Vec<(&str, f64)> = metrics.iter().map(|(name, value)| (name.as_str(), value.value)).collect();
-        assert_eq!(
-            values,
-            [("accuracy", 0.9), ("without.photo.accuracy", 0.8), ("without.words.accuracy", 0.7)]
-        );
+        assert_eq!(values, [("accuracy", 0.9), ("without.photo.accuracy", 0.8), ("without.words.accuracy", 0.7)]);
         let page = ReportPage::from_files(&found["report"]).unwrap();
         let Section::Table(table) = &page.sections[1] else { panic!("the scores stand below the text") };
         assert_eq!(table.columns, ["score", "all encoders", "without words", "without photo"]);

@@ -36,12 +36,12 @@ use crate::scores::classification::{NAMES, Outcomes, Scorer};
 /// (`difference.NAME`) have 95 % intervals from resampling the scored rows. Only if the interval of a difference leaves
 /// out 0 is the model better or worse than the baseline beyond the chance of these rows.
 ///
-/// Of a model of several modalities, accuracy, macro F1, balanced accuracy, log loss and area under the ROC curve are also
-/// given of each modality by its own head (`modality.NODE.NAME`), and of the best of them (`best_modality.NAME`), with the
-/// interval of what the joint prediction has over it (`best_modality_difference.NAME`). The best one is chosen, score by
-/// score, on the validation rows, so that the scored rows have no say in it; without other rows to choose on it is chosen on
-/// the scored rows, and the report says so. A head was trained with the joint one; a model of that modality alone, trained
-/// for itself, may be somewhat better or worse.
+/// Of a model of several modalities, accuracy, macro F1, balanced accuracy, log loss and area under the ROC curve are
+/// also given of each modality by its own head (`modality.NODE.NAME`), and of the best of them (`best_modality.NAME`),
+/// with the interval of what the joint prediction has over it (`best_modality_difference.NAME`). The best one is
+/// chosen, score by score, on the validation rows, so that the scored rows have no say in it; without other rows to
+/// choose on it is chosen on the scored rows, and the report says so. A head was trained with the joint one; a model of
+/// that modality alone, trained for itself, may be somewhat better or worse.
 ///
 /// A scored row of a class that the train rows do not have counts as an error, and the class is named. Rows without a
 /// target are left out. Every row counts the same, whatever its weight. The report shows the scores, precision, recall,

@@ -1,9 +1,9 @@
 //! The single modalities of a joint model on the scored rows: the rivals that joint training has to beat.
 //!
-//! Each modality has a head of its own, trained with the joint one. For every score the best of them is the one that scores
-//! best on the validation rows, so that the scored rows have no say in the choice; where there are none to choose on, it is
-//! the one that scores best on the scored rows themselves, which favours it. All is computed on the same resamples, so the
-//! difference between the joint score and that of the best single modality is paired.
+//! Each modality has a head of its own, trained with the joint one. For every score the best of them is the one that
+//! scores best on the validation rows, so that the scored rows have no say in the choice; where there are none to
+//! choose on, it is the one that scores best on the scored rows themselves, which favours it. All is computed on the
+//! same resamples, so the difference between the joint score and that of the best single modality is paired.
 
 use engine_core::{MetricValue, Part};
 use engine_table::NodeError;
@@ -40,8 +40,8 @@ type Score = Option<f64>;
 /// How many of the shown scores are also told in a sentence.
 const TOLD: usize = 2;
 
-/// What a reader must know of the modalities of `model` in the scored rows: how many rows lack all of them, and which have no
-/// head to be scored by.
+/// What a reader must know of the modalities of `model` in the scored rows: how many rows lack all of them, and which
+/// have no head to be scored by.
 ///
 /// # Errors
 /// If a column that says where a modality is present cannot be read.
@@ -75,8 +75,8 @@ pub(super) struct Modalities {
 }
 
 impl Modalities {
-    /// The modalities with a head of their own; `choice` holds all scores of each on the rows that the best ones are chosen
-    /// on. `None` if there are none.
+    /// The modalities with a head of their own; `choice` holds all scores of each on the rows that the best ones are
+    /// chosen on. `None` if there are none.
     pub(super) fn new(
         shown: &'static [Shown],
         heads: Vec<Head>,
@@ -91,8 +91,8 @@ impl Modalities {
         Some(Modalities { shown, each: heads, best, chosen_on, scored })
     }
 
-    /// What is computed on each resample, from all scores of the joint prediction and of each modality: the shown scores of
-    /// each modality, then for each modality the joint scores less its own.
+    /// What is computed on each resample, from all scores of the joint prediction and of each modality: the shown
+    /// scores of each modality, then for each modality the joint scores less its own.
     pub(super) fn statistics(&self, joint: &[Score], each: &[Vec<Score>]) -> Vec<Score> {
         let own = |scores: &Vec<Score>, shown: &Shown| scores[shown.place];
         let difference = |scores: &Vec<Score>, shown: &Shown| Some(joint[shown.place]? - scores[shown.place]?);
@@ -185,8 +185,8 @@ impl ModalityScores {
         })
     }
 
-    /// The scores as metrics: `modality.NODE.NAME` of each, `best_modality.NAME` of the best, and what the joint score has
-    /// over it as `best_modality_difference.NAME`.
+    /// The scores as metrics: `modality.NODE.NAME` of each, `best_modality.NAME` of the best, and what the joint score
+    /// has over it as `best_modality_difference.NAME`.
     pub(super) fn add_to(&self, metrics: &mut Metrics) {
         for (modality, scores) in self.modalities.each.iter().zip(&self.scores) {
             for (shown, score) in self.modalities.shown.iter().zip(scores) {
@@ -227,12 +227,14 @@ impl ModalityScores {
         paragraphs
     }
 
-    /// Whether the joint prediction is better than every single modality, whichever was chosen: by the first shown score.
+    /// Whether the joint prediction is better than every single modality, whichever was chosen: by the first shown
+    /// score.
     fn against_each(&self) -> String {
         let Modalities { shown, each, .. } = &self.modalities;
         let shown = shown[0];
-        let is_better =
-            |differences: &Vec<Option<MetricValue>>| differences[0].is_some_and(|value| shown.verdict(value) == Some(Verdict::Better));
+        let is_better = |differences: &Vec<Option<MetricValue>>| {
+            differences[0].is_some_and(|value| shown.verdict(value) == Some(Verdict::Better))
+        };
         let others = each.iter().zip(&self.differences).filter(|(_, differences)| !is_better(differences));
         let others: Vec<String> = others.map(|(head, _)| format!("`{}`", head.name)).collect();
         if others.is_empty() {

@@ -33,10 +33,10 @@ use crate::scores::regression::{AGAINST_MEAN, NAMES, Scorer, median};
 /// difference leaves out 0 is the model better or worse than the baseline beyond the chance of these rows.
 ///
 /// Of a model of several modalities, the root mean squared error, the mean absolute error and R² are also given of each
-/// modality by its own head (`modality.NODE.NAME`), and of the best of them (`best_modality.NAME`), with the interval of the
-/// joint prediction's less its own (`best_modality_difference.NAME`). The best one is chosen, score by score, on the
-/// validation rows, so that the scored rows have no say in it; without other rows to choose on it is chosen on the scored
-/// rows, and the report says so.
+/// modality by its own head (`modality.NODE.NAME`), and of the best of them (`best_modality.NAME`), with the interval
+/// of the joint prediction's less its own (`best_modality_difference.NAME`). The best one is chosen, score by score, on
+/// the validation rows, so that the scored rows have no say in it; without other rows to choose on it is chosen on the
+/// scored rows, and the report says so.
 ///
 /// Rows without a target are left out. Every row counts the same, whatever its weight. The report shows the scores,
 /// the truth by prediction, and the errors by prediction.
@@ -357,7 +357,10 @@ mod tests {
         close("best_modality.rmse", (30.69_f64 / 5.0).sqrt());
         close("best_modality_difference.mae", 0.44 - 9.7 / 5.0);
         let text = serde_json::to_string(&scored.page(&scores)).unwrap();
-        assert!(text.contains("By rmse, the joint prediction is better than the best single modality, `flat`"), "{text}");
+        assert!(
+            text.contains("By rmse, the joint prediction is better than the best single modality, `flat`"),
+            "{text}"
+        );
         assert!(text.contains("By rmse, it is better than every single modality"), "{text}");
     }
 

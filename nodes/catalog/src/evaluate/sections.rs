@@ -11,7 +11,8 @@ use crate::scores::bootstrap::Interval;
 /// The file of a `metrics` artifact.
 const METRICS_FILE: &str = "metrics.json";
 
-/// Metrics by name; those of the trivial rival are called `baseline.NAME`, what the model gains over it `difference.NAME`.
+/// Metrics by name; those of the trivial rival are called `baseline.NAME`, what the model gains over it
+/// `difference.NAME`.
 pub(crate) type Metrics = BTreeMap<String, MetricValue>;
 
 /// A score of a model, that of the trivial rival on the same rows, and the difference between the two.

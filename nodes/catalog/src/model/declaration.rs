@@ -1,7 +1,7 @@
 //! What an encoder node says to the trainer: what it reads and how its network is built.
 //!
-//! It flows as JSON in [`EncoderType::config`], so the nodes that declare encoders and those that build them need not know
-//! each other.
+//! It flows as JSON in [`EncoderType::config`], so the nodes that declare encoders and those that build them need not
+//! know each other.
 
 use engine_core::LogicalType;
 use engine_table::{ColumnType, EncoderType};

@@ -1,5 +1,5 @@
-//! Rows of text, images, sound and numbers, some of them missing, and models trained on them: what tests of joint models
-//! share, and the tests of their predictions.
+//! Rows of text, images, sound and numbers, some of them missing, and models trained on them: what tests of joint
+//! models share, and the tests of their predictions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,10 +69,19 @@ pub(crate) fn rows(start: usize, end: usize) -> DataFrame {
         present("picture_present", 1),
         tensor_column("spectrogram", FRAMES * MELS, cells(2, &sound, FRAMES * MELS)).unwrap(),
         present("spectrogram_present", 2),
-        Column::new("amount".into(), rows().map(|row| if has(row, 3) { amount(row) } else { 0.0 }).collect::<Vec<f64>>()),
+        Column::new(
+            "amount".into(),
+            rows().map(|row| if has(row, 3) { amount(row) } else { 0.0 }).collect::<Vec<f64>>(),
+        ),
         present("is_known", 3),
-        Column::new("label".into(), rows().map(|row| if is_fraud(row) { "fraud" } else { "honest" }).collect::<Vec<_>>()),
-        Column::new("loss".into(), rows().map(|row| (0..4).map(|of| f64::from(u8::from(bit(row, of)))).sum::<f64>()).collect::<Vec<_>>()),
+        Column::new(
+            "label".into(),
+            rows().map(|row| if is_fraud(row) { "fraud" } else { "honest" }).collect::<Vec<_>>(),
+        ),
+        Column::new(
+            "loss".into(),
+            rows().map(|row| (0..4).map(|of| f64::from(u8::from(bit(row, of)))).sum::<f64>()).collect::<Vec<_>>(),
+        ),
     ];
     DataFrame::new(end - start, columns).unwrap()
 }
@@ -117,7 +126,8 @@ pub(crate) fn trained(options: &str) -> (ModelType, BTreeMap<String, Files>) {
     let frames = [(Part::Train, rows(0, 220)), (Part::Validation, rows(220, 260))];
     let frames = frames.map(|(part, rows)| (RowFilter::Part(part), rows));
     let artifacts = encoders().into_iter().map(PortType::Encoder).collect();
-    let types = InputTypes(BTreeMap::from([("encoders".to_owned(), PortTypes { artifacts, table: Some(Arc::new(table())) })]));
+    let types =
+        InputTypes(BTreeMap::from([("encoders".to_owned(), PortTypes { artifacts, table: Some(Arc::new(table())) })]));
     let input = PortInput { artifacts: Vec::new(), rows: BTreeMap::from(frames) };
     let inputs = ReduceInputs::new(types, BTreeMap::from([("encoders".to_owned(), input)]));
     let kind = Multimodal::new(serde_json::from_str(options).unwrap()).ok().unwrap();
@@ -130,7 +140,8 @@ pub(crate) fn trained(options: &str) -> (ModelType, BTreeMap<String, Files>) {
 pub(crate) const CLASSES: &str = r#"{"target": "label", "epochs": 4, "batch_size": 32, "learning_rate": 0.01}"#;
 
 /// A few epochs of a regression with gates.
-pub(crate) const VALUES: &str = r#"{"target": "loss", "fusion": {"architecture": "gated"}, "epochs": 4, "batch_size": 32}"#;
+pub(crate) const VALUES: &str =
+    r#"{"target": "loss", "fusion": {"architecture": "gated"}, "epochs": 4, "batch_size": 32}"#;
 
 fn model(options: &str) -> TrainedModel {
     TrainedModel::load(&trained(options).1["model"]).unwrap()

@@ -1,8 +1,8 @@
 //! How the columns of one encoder become the block its network reads.
 //!
 //! A text is its token numbers, an image and a sound are the numbers of their tensor, a row of a table is what
-//! [`Preparation`] makes of it. What must be learnt for that is learnt from the train rows. A column beside them may say in
-//! which rows there is something to read. Row i out depends on row i in only.
+//! [`Preparation`] makes of it. What must be learnt for that is learnt from the train rows. A column beside them may
+//! say in which rows there is something to read. Row i out depends on row i in only.
 
 use engine_core::{LogicalType, Size};
 use engine_table::{tensor_slice, token_slice};

@@ -275,7 +275,8 @@ impl TrainedModel {
         Ok(self.meaning(values))
     }
 
-    /// What it says of `rows`, and what each modality says of them by itself. Row i of each result depends on row i only.
+    /// What it says of `rows`, and what each modality says of them by itself. Row i of each result depends on row i
+    /// only.
     ///
     /// # Errors
     /// As [`TrainedModel::predict`].

@@ -23,8 +23,8 @@ use crate::scores::classification::most_probable;
 /// the first), and `confidence`, its probability. For each class in `classes` it also writes `probability_CLASS`; in a
 /// deployment every class has such a column. A model of numbers writes `prediction`, a float.
 ///
-/// If each of a model's encoders can do without its input, `no_evidence` says which rows lack everything: they are given the
-/// shares of the classes, or the mean, of the train rows.
+/// If each of a model's encoders can do without its input, `no_evidence` says which rows lack everything: they are
+/// given the shares of the classes, or the mean, of the train rows.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TableOptions {

@@ -22,10 +22,10 @@ use crate::model::trained::{Learner, ModelColumns, TrainedModel, design};
 
 /// Trains a logistic regression: the plain rival that a larger model should beat.
 ///
-/// It reads the columns itself, without encoders: numbers are standardised by the train rows, and every category becomes
-/// one column of zeros and ones for each of its values. It is fitted in double precision over all train rows at once,
-/// with an L2 penalty on the coefficients. Rows without a target are left out; a column with the role `weight` says how
-/// much each row counts. Validation and test rows are not read.
+/// It reads the columns itself, without encoders: numbers are standardised by the train rows, and every category
+/// becomes one column of zeros and ones for each of its values. It is fitted in double precision over all train rows at
+/// once, with an L2 penalty on the coefficients. Rows without a target are left out; a column with the role `weight`
+/// says how much each row counts. Validation and test rows are not read.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogisticOptions {

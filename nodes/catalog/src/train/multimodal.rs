@@ -32,19 +32,19 @@ use crate::place;
 /// fusion, and the head turns the joined vector into a probability for each class, or into a number. The loss is the
 /// cross-entropy, or the squared error of the target in standard deviations.
 ///
-/// With two or more encoders each has a head of its own beside the joint one. The loss is then a weighted sum of the joint
-/// loss and one for each encoder (`loss`), which keeps every encoder learning where another would do alone, and lets an
-/// evaluation compare the joint prediction with the best single modality. Prediction is the joint head's.
+/// With two or more encoders each has a head of its own beside the joint one. The loss is then a weighted sum of the
+/// joint loss and one for each encoder (`loss`), which keeps every encoder learning where another would do alone, and
+/// lets an evaluation compare the joint prediction with the best single modality. Prediction is the joint head's.
 ///
-/// A row may lack modalities: its encoder for them is skipped, a learnt stand-in goes into the fusion, and the row has no
-/// part in their losses, which are means over the rows that have them. A row that lacks all of them teaches nothing and is
-/// given the shares of the classes, or the mean, of the train rows.
+/// A row may lack modalities: its encoder for them is skipped, a learnt stand-in goes into the fusion, and the row has
+/// no part in their losses, which are means over the rows that have them. A row that lacks all of them teaches nothing
+/// and is given the shares of the classes, or the mean, of the train rows.
 ///
 /// It learns from the train rows. With validation rows it keeps the weights of the epoch with the lowest validation
-/// loss of the joint prediction, and stops when that has not become lower for a while. Rows without a target are left out
-/// and counted. A column with the role `weight` says how much each row counts in the loss. Equal rows, options and seed give
-/// the same model, bit for bit, on any number of threads. The report draws the losses and the lengths of the gradients of
-/// every modality by epoch.
+/// loss of the joint prediction, and stops when that has not become lower for a while. Rows without a target are left
+/// out and counted. A column with the role `weight` says how much each row counts in the loss. Equal rows, options and
+/// seed give the same model, bit for bit, on any number of threads. The report draws the losses and the lengths of the
+/// gradients of every modality by epoch.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MultimodalOptions {
@@ -68,7 +68,8 @@ pub struct MultimodalOptions {
     #[serde(default)]
     pub fusion: FusionConfig,
 
-    /// How much the losses of the joint prediction and of the single encoders count; with one encoder there is one loss.
+    /// How much the losses of the joint prediction and of the single encoders count; with one encoder there is one
+    /// loss.
     #[serde(default)]
     pub loss: Loss,
 
@@ -517,8 +518,9 @@ impl Multimodal {
     /// The encoders that are trained.
     fn chosen<'e>(&self, encoders: &[&'e EncoderType]) -> Vec<&'e EncoderType> {
         let MultimodalOptions { without, only, .. } = &self.options;
-        let is_chosen =
-            |encoder: &&&EncoderType| !without.contains(&encoder.node) && (only.is_empty() || only.contains(&encoder.node));
+        let is_chosen = |encoder: &&&EncoderType| {
+            !without.contains(&encoder.node) && (only.is_empty() || only.contains(&encoder.node))
+        };
         encoders.iter().filter(is_chosen).copied().collect()
     }
 

@@ -49,7 +49,10 @@ fn paragraphs(trained: &Trained, left_out: usize) -> Vec<String> {
     let validated = report.epochs.iter().any(|epoch| epoch.validation_loss.is_some());
     paragraphs.push(match trained.earlier {
         _ if validated => {
-            format!("The model has the weights of epoch {}, the one with the lowest validation loss.", report.best_epoch)
+            format!(
+                "The model has the weights of epoch {}, the one with the lowest validation loss.",
+                report.best_epoch
+            )
         }
         Some(_) => "The validation rows are among the train rows here: it is as many epochs as were best with them \
                     apart, and the model has the weights of the last one."
