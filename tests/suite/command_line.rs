@@ -158,6 +158,105 @@ fn only_takes_what_a_node_needs_and_no_more() {
     let ran = said(project.path(), &["run", "pipeline.yaml", "--only", "words", "--json"]).ok().last_line();
     let nodes: Vec<&String> = ran["nodes"].as_object().unwrap().keys().collect();
     assert_eq!(nodes, ["loans", "split", "words"]);
+    // Several, in either way.
+    for several in [&["--only", "words,burden"][..], &["--only", "words", "--only", "burden"]] {
+        let arguments = [&["run", "pipeline.yaml", "--json"], several].concat();
+        let ran = said(project.path(), &arguments).ok().last_line();
+        let nodes: Vec<&String> = ran["nodes"].as_object().unwrap().keys().collect();
+        assert_eq!(nodes, ["burden", "loans", "split", "words"]);
+    }
+}
+
+#[test]
+fn a_node_that_is_not_there_is_answered_with_the_nearest() {
+    let project = loans();
+    for command in ["plan", "run"] {
+        let wrong = said(project.path(), &[command, "pipeline.yaml", "--only", "word,quality", "--from", "modell"]);
+        assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(1), ""), "{wrong:?}");
+        for part in ["no node `word` to select; did you mean `words`?", "`modell` to select; did you mean `model`?"] {
+            assert!(wrong.stderr.contains(part), "{wrong:?}");
+        }
+    }
+    said(project.path(), &["run", "pipeline.yaml", "--only", "words"]).ok();
+    let wrong = said(project.path(), &["peek", "wrds"]);
+    assert!(wrong.code == Some(1) && wrong.stderr.contains("did you mean `words`?"), "{wrong:?}");
+    let wrong = said(project.path(), &["kinds", "impute"]);
+    assert!(wrong.code == Some(1) && wrong.stderr.contains("did you mean `clean.impute`?"), "{wrong:?}");
+}
+
+#[test]
+fn memory_and_gpus_of_a_run_bound_what_its_nodes_ask_for() {
+    let mut project = loans();
+    project.replace("uses: encode.one_hot", "uses: encode.one_hot\n    resources: {memory: 2GiB, gpus: 1}");
+    project.write();
+    let warnings = |arguments: &[&str]| {
+        let arguments = [&["run", "pipeline.yaml", "--force", "--only", "words"], arguments].concat();
+        said(project.path(), &arguments).ok().stdout.matches("it runs alone").count()
+    };
+    // Both parts of the node warn, of each resource.
+    assert_eq!(warnings(&["--memory", "1GiB"]), 4);
+    assert_eq!(warnings(&["--memory", "1GiB", "--gpus", "1"]), 2);
+    assert_eq!(warnings(&["--memory", "2GiB", "--gpus", "1"]), 0);
+    for wrong in ["2", "0GiB", "much"] {
+        let wrong = said(project.path(), &["run", "pipeline.yaml", "--memory", wrong]);
+        assert!(wrong.code == Some(64) && wrong.stderr.contains("such as `512MiB`"), "{wrong:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_written_to_the_output_is_an_error_and_a_reader_that_left_is_none() {
+    let project = loans();
+    let into = |arguments: &[&str], out: std::process::Stdio| {
+        let mut command = fuseline(project.path(), arguments);
+        let output = command.stdout(out).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let output = output.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for arguments in [&["kinds"][..], &["check", "pipeline.yaml"], &["run", "pipeline.yaml", "--json"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let (code, said) = into(arguments, full.into());
+        assert!(code == Some(1) && said.contains("cannot write to standard output"), "{arguments:?}: {code:?} {said}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(into(arguments, writer.into()), (Some(0), String::new()), "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_is_no_pipeline_and_no_store_is_told_in_one_sentence() {
+    use std::os::unix::ffi::OsStrExt;
+    let project = loans();
+    // A device that never ends, a text in another encoding, a name that is no UTF-8.
+    let endless = said(project.path(), &["check", "/dev/zero"]);
+    assert!(endless.code == Some(1) && endless.stderr.contains("yaml.limit"), "{endless:?}");
+    std::fs::write(project.path().join("latin.yaml"), b"fuseline: 1\nname: caf\xe9\n").unwrap();
+    let latin = said(project.path(), &["check", "latin.yaml"]);
+    assert!(latin.code == Some(1) && latin.stderr.contains("(in line 2)"), "{latin:?}");
+    let odd = std::ffi::OsStr::from_bytes(b"odd\xff.yaml");
+    std::fs::copy(project.path().join("pipeline.yaml"), project.path().join(odd)).unwrap();
+    let mut command = fuseline(project.path(), &["run", "--only", "words"]);
+    command.arg(odd);
+    ended(command).ok();
+    for arguments in [&["run", "pipeline.yaml", "--store", "pipeline.yaml"][..], &["runs", "--store", "pipeline.yaml"]]
+    {
+        let wrong = said(project.path(), arguments);
+        assert!(wrong.code == Some(1) && wrong.stderr.contains("`pipeline.yaml` is no folder"), "{wrong:?}");
+    }
+    // A problem is told once.
+    std::fs::remove_file(project.path().join("loans/loans.csv")).unwrap();
+    let absent = said(project.path(), &["run", "pipeline.yaml"]);
+    assert_eq!((absent.code, absent.stderr.matches("[source.absent]").count()), (Some(1), 1), "{absent:?}");
+}
+
+#[test]
+fn limits_of_a_server_that_no_clock_or_memory_could_keep_are_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    for limit in ["--timeout", "--max-body-mib", "--max-media-mib", "--max-rows", "--threads"] {
+        for value in ["0", "18446744073709551615"] {
+            let wrong = said(folder.path(), &["serve", "x.fuse", limit, value]);
+            assert!(wrong.code == Some(64) && wrong.stderr.contains(limit), "{wrong:?}");
+        }
+    }
 }
 
 #[test]

@@ -76,6 +76,12 @@ pub enum Command {
         /// Threads for everything together; default: all cores.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
         threads: Option<u32>,
+        /// Memory that running nodes may ask for together, as in `8GiB`; default: what the machine has.
+        #[arg(long, value_name = "SIZE", value_parser = memory)]
+        memory: Option<u64>,
+        /// GPUs that running nodes may ask for together.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        gpus: usize,
         /// Stop at the first failure instead of finishing independent branches.
         #[arg(long)]
         fail_fast: bool,
@@ -221,20 +227,20 @@ pub enum Command {
         #[arg(long, default_value_t = 8080)]
         port: u16,
         /// Most rows in a request.
-        #[arg(long, default_value_t = 10_000)]
-        max_rows: usize,
+        #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+        max_rows: u32,
         /// Largest request body, in MiB.
-        #[arg(long, default_value_t = 16)]
-        max_body_mib: usize,
+        #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+        max_body_mib: u32,
         /// Largest image or sound in a request, in MiB.
-        #[arg(long, default_value_t = 8)]
-        max_media_mib: usize,
+        #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
+        max_media_mib: u32,
         /// Longest time for a request, in seconds.
-        #[arg(long, default_value_t = 30)]
-        timeout: u64,
+        #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+        timeout: u32,
         /// Threads that predict; default: all cores.
-        #[arg(long)]
-        threads: Option<usize>,
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+        threads: Option<u32>,
     },
     /// Print the pipeline with parameters filled in; secrets stay names
     Render {
@@ -249,6 +255,12 @@ pub enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+}
+
+/// An amount of memory in bytes.
+fn memory(text: &str) -> Result<u64, String> {
+    let bytes = engine_spec::parse_memory(text).filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| "an amount of memory is a whole number and a unit, such as `512MiB` or `8GiB`".to_owned())
 }
 
 /// What can be done with a plug-in.
@@ -298,11 +310,11 @@ pub struct PipelineArguments {
 /// Which nodes to run.
 #[derive(Debug, Args)]
 pub struct SelectionArguments {
-    /// Only these nodes and what they need.
-    #[arg(long, value_name = "NODE")]
+    /// Only these nodes and what they need; several as `a,b`, or the option several times.
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Run this node and everything below it again.
-    #[arg(long, value_name = "NODE")]
+    /// Run these nodes and everything below them again; several as `a,b`, or the option several times.
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
     pub from: Vec<String>,
     /// Run everything again.
     #[arg(long)]

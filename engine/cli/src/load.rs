@@ -1,6 +1,8 @@
 //! From the arguments to a checked pipeline: reads files and environment, which no other room may.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use engine_core::{Diagnostic, SourceText};
@@ -126,13 +128,23 @@ pub fn beside(pipeline: &Path) -> PathBuf {
 /// The name of a store's folder.
 pub const STORE_FOLDER: &str = ".fuseline";
 
+/// More than a text may have: its reader says how much that is.
+const MOST_BYTES: u64 = 64 << 20;
+
 /// The text of `file`, reported under the name it was given by.
 pub fn read_text(file: &Path, named: &Path) -> Result<SourceText, Failure> {
     let name = named.display().to_string();
-    let bytes = std::fs::read(file).map_err(|error| Failure::message(format!("cannot read `{name}`: {error}")))?;
+    let failed = |error| Failure::message(format!("cannot read `{name}`: {error}"));
+    let mut bytes = Vec::new();
+    // A device or a pipe may never end.
+    File::open(file).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes)).map_err(failed)?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        Failure::message(format!("`{name}` is not UTF-8 text: byte {} cannot be read; save it as UTF-8", at + 1))
+        let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        Failure::message(format!(
+            "`{name}` is not UTF-8 text: byte {} (in line {line}) cannot be read; save it as UTF-8",
+            at + 1
+        ))
     })?;
     Ok(SourceText { name, text })
 }

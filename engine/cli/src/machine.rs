@@ -33,6 +33,21 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// Bytes of memory the machine, or the container this process lives in, has; nothing where that is not told.
+pub fn memory() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let machine = read("/proc/meminfo").and_then(|text| total_of(&text));
+    // Of the unified control groups; `max` is no limit.
+    let container = read("/sys/fs/cgroup/memory.max").and_then(|text| text.trim().parse().ok());
+    machine.into_iter().chain(container).min()
+}
+
+/// The bytes of the line `MemTotal:` of `/proc/meminfo`.
+fn total_of(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
+}
+
 /// The working tree `folder` lies in; nothing if there is none or git is not installed.
 pub fn git(folder: &Path) -> Option<GitState> {
     // Spawning git takes longer than looking for its folder.
@@ -68,6 +83,13 @@ pub fn date_time(milliseconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_memory_of_a_machine_is_its_total() {
+        let meminfo = "MemTotal:        8152012 kB\nMemFree:          220284 kB\n";
+        assert_eq!(total_of(meminfo), Some(8_152_012 * 1024));
+        assert_eq!(total_of("MemFree: 1 kB\n"), None);
+    }
 
     #[test]
     fn a_point_in_time_is_written_as_the_calendar_has_it() {

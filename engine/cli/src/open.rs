@@ -1,6 +1,6 @@
 //! Finding the store a command speaks of.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use engine_store::Store;
 
@@ -15,13 +15,34 @@ pub fn open(arguments: &StoreArguments) -> Result<Store, Failure> {
         (None, Some(pipeline)) => beside(pipeline),
         (None, None) => nearest()?,
     };
-    if !folder.is_dir() {
+    if !folder.exists() {
         let folder = folder.display();
         return Err(Failure::message(format!(
             "there is no store at `{folder}`; run a pipeline first, or name it with `--store`"
         )));
     }
-    Store::open(&folder).map_err(Failure::message)
+    open_to_read(&folder)
+}
+
+/// A store that is only looked at: what another user owns can be, too.
+pub fn open_to_read(folder: &Path) -> Result<Store, Failure> {
+    check_folder(folder)?;
+    Store::open(folder).or_else(|_| Store::open_read_only(folder)).map_err(Failure::message)
+}
+
+/// A store that results are written to.
+pub fn open_to_write(folder: &Path) -> Result<Store, Failure> {
+    check_folder(folder)?;
+    Store::open(folder).map_err(Failure::message)
+}
+
+/// A file in the place of a store is told before anything is made of it.
+fn check_folder(folder: &Path) -> Result<(), Failure> {
+    if folder.exists() && !folder.is_dir() {
+        let folder = folder.display();
+        return Err(Failure::message(format!("the store `{folder}` is no folder; `--store DIR` names one")));
+    }
+    Ok(())
 }
 
 fn nearest() -> Result<PathBuf, Failure> {

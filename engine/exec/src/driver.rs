@@ -520,10 +520,13 @@ impl<'a, 'scope> Driver<'a, 'scope> {
 
 fn alone(shortage: Shortage) -> String {
     let Shortage { resource, wanted, available } = shortage;
-    let flag = match resource {
-        "cpus" => "; `--threads` gives the run more",
-        "memory" => "; `--memory` gives the run more",
-        _ => "",
+    let (flag, unit) = match resource {
+        "cpus" => ("--threads", ""),
+        "memory" => ("--memory", " bytes"),
+        _ => ("--gpus", ""),
     };
-    format!("it asks for {resource} {wanted} and the run has {available}: it runs alone with what there is{flag}")
+    format!(
+        "it asks for {resource}: {wanted}{unit}, and the run has {available}{unit}: it runs alone with what there is; \
+         `{flag}` gives the run more"
+    )
 }

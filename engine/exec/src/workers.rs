@@ -206,10 +206,14 @@ mod tests {
         let (rung, received) = unbounded();
         std::thread::scope(|scope| {
             let timer = Timer::start(scope).unwrap();
+            // The first alarm holds the timer until it has been told of all the others, however slow this thread is.
+            let (go_on, gate) = unbounded::<()>();
+            timer.after(Duration::ZERO, move || gate.recv().expect("the test lets it go on"));
             for millis in [30u64, 5, 15] {
                 let rung = rung.clone();
                 timer.after(Duration::from_millis(millis), move || rung.send(millis).expect("the test listens"));
             }
+            go_on.send(()).unwrap();
             let in_order: Vec<u64> = received.iter().take(3).collect();
             assert_eq!(in_order, [5, 15, 30]);
             timer.after(Duration::from_secs(3600), || unreachable!("a dropped timer calls nothing"));

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use engine_core::Digest;
+use engine_core::{Digest, nearest};
 use engine_store::{RecordOutput, Store, StoreError};
 use engine_table::{Files, Table};
 
@@ -138,17 +138,43 @@ pub enum ResolveError {
         source: std::io::Error,
     },
     /// A record or table does not hold what the plan expects.
-    #[error("the stored result of `{task}` {what}; run `fuseline gc`, or run with `--force`")]
+    #[error("the stored result of `{task}` {what}; run with `--force` to make it again")]
     Stored {
         /// The task.
         task: String,
         /// What is missing or wrong.
         what: String,
     },
-    /// A selection names no node.
-    #[error("there is no node `{0}` to select")]
-    UnknownNode(String),
+    /// A selection names what is no node.
+    #[error("{}", unknown_nodes(.unknown, .nodes))]
+    UnknownNodes {
+        /// The names that are none.
+        unknown: Vec<String>,
+        /// The nodes there are.
+        nodes: Vec<String>,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Up to so many nodes are listed for whoever named none of them nearly.
+const NODES_LISTED: usize = 20;
+
+fn unknown_nodes(unknown: &[String], nodes: &[String]) -> String {
+    let mut has_strangers = false;
+    let mut lines: Vec<String> = Vec::new();
+    for name in unknown {
+        let near = nearest(name, nodes.iter().map(String::as_str));
+        has_strangers |= near.is_none();
+        let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        lines.push(format!("there is no node `{name}` to select{hint}"));
+    }
+    if has_strangers {
+        let listed: Vec<String> = nodes.iter().take(NODES_LISTED).map(|node| format!("`{node}`")).collect();
+        let more = nodes.len().saturating_sub(NODES_LISTED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        lines.push(format!("the nodes are {}{more}", listed.join(", ")));
+    }
+    lines.join("\n")
 }

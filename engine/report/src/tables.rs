@@ -1,7 +1,7 @@
 //! Plain text tables with aligned columns, and the same rows as JSON.
 //!
 //! Columns are as wide as their widest cell, in terminal columns, not characters. A table that is wider than
-//! the screen loses the tail of its widest text columns first; numbers are never cut.
+//! a terminal loses the tail of its widest text columns first; numbers are never cut.
 
 use serde_json::{Map, Value};
 
@@ -85,9 +85,10 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The table as lines, each with its line end; headers first.
+    /// The table as lines, each with its line end; headers first. A file or a pipe takes lines of any width, so nothing
+    /// is cut there.
     pub fn render(&self, screen: &Screen) -> String {
-        let widths = self.widths(screen.width);
+        let widths = self.widths(if screen.attended { screen.width } else { usize::MAX });
         let mut text = String::new();
         let headers = self.columns.iter().map(|(header, _)| Cell::new(header.as_str(), Tone::Strong));
         self.line(&mut text, headers.collect::<Vec<_>>().as_slice(), &widths, screen.style);
@@ -173,15 +174,21 @@ mod tests {
 
     #[test]
     fn a_narrow_screen_cuts_text_and_no_number() {
-        let text = sample().render(&Screen { width: 30, ..Screen::PLAIN });
+        let text = sample().render(&Screen { width: 30, attended: true, ..Screen::PLAIN });
         assert!(text.lines().all(|line| width_of(line) <= 30), "{text}");
         assert!(text.contains("1,000") && text.contains('…'), "{text}");
     }
 
     #[test]
+    fn a_pipe_gets_every_cell_whole() {
+        let text = sample().render(&Screen { width: 30, ..Screen::PLAIN });
+        assert!(text.contains("option `strategy` changed: mean -> median"), "{text}");
+    }
+
+    #[test]
     fn a_very_narrow_screen_does_not_panic() {
         for width in 0..12 {
-            let text = sample().render(&Screen { width, ..Screen::PLAIN });
+            let text = sample().render(&Screen { width, attended: true, ..Screen::PLAIN });
             assert_eq!(text.lines().count(), 3);
         }
     }

@@ -22,6 +22,9 @@ use crate::workers::Workers;
 const PATHS: [&str; 6] = ["/predict", "/schema", "/openapi.json", "/health", "/ready", "/metrics"];
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// As good as no limit; the clock cannot count much further.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// What every request may use.
 pub(crate) struct App {
     pub name: String,
@@ -69,7 +72,7 @@ async fn predict(State(app): State<Arc<App>>, request: Request) -> Response {
 
 async fn answer(app: &App, request: Request) -> Result<Vec<u8>, Fault> {
     check_content_type(&request)?;
-    let deadline = tokio::time::Instant::now() + app.timeout;
+    let deadline = tokio::time::Instant::now() + app.timeout.min(LONGEST);
     let body = body(app, request).await?;
     let answer = app.workers.submit(body)?;
     let late = Fault::Timeout { seconds: app.timeout.as_secs_f64() };

@@ -123,7 +123,16 @@ impl RequestColumns {
                     Err(wrong) => {
                         let (code, what) = wrong.words(self.max_media_bytes);
                         let found = shown(&value);
-                        let message = format!("`{}` in row {row} {what}: {found}", column.name);
+                        let message = match wrong {
+                            Wrong::Type => {
+                                format!(
+                                    "`{}` in row {row} must be of type {}, found {found}",
+                                    column.name,
+                                    expected(column)
+                                )
+                            }
+                            _ => format!("`{}` in row {row} {what}: {found}", column.name),
+                        };
                         (if value.is_null() { "column.null" } else { code }, message, Some(found))
                     }
                 },
@@ -467,10 +476,10 @@ mod tests {
         assert_eq!(
             told,
             [
-                "column.type `tenure` in row 0 has the wrong type: text \"abc\"",
+                "column.type `tenure` in row 0 must be of type float, found text \"abc\"",
                 "column.missing row 1 has no `tenure`",
                 "column.unknown row 2 has `tenur`, which is no column of a request; did you mean `tenure`?",
-                "column.null `tenure` in row 3 has the wrong type: null",
+                "column.null `tenure` in row 3 must be of type float, found null",
                 "row.shape row 4 is a number, but a row is an object from column to value",
                 "column.twice row 5 gives `tenure` twice",
             ]

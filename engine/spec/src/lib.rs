@@ -31,7 +31,7 @@ pub use file_check::{FileKind, check_file, check_schema};
 pub use folders::{Folders, FoldersError};
 pub use parameters::Parameters;
 pub use pipeline::{Caching, NodeSpec, PipelineSpec, PortBinding, Reference, Resources, SecretReference};
-pub use quantity::{DURATION_PATTERN, parse_duration};
+pub use quantity::{DURATION_PATTERN, parse_duration, parse_memory};
 pub use read::{Extension, read, read_extended};
 pub use render::RenderError;
 pub use resolve::{Environment, EnvironmentVariable, PluginReference, Resolved, resolve};

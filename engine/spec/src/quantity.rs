@@ -39,7 +39,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// A whole number with a unit, in bytes; nothing if `text` is none or more than can be counted.
-pub(crate) fn parse_memory(text: &str) -> Option<u64> {
+pub fn parse_memory(text: &str) -> Option<u64> {
     let (number, unit) = number(text)?;
     let (_, factor) = MEMORY_UNITS.iter().find(|(name, _)| *name == unit)?;
     number.checked_mul(*factor)

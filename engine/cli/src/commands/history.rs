@@ -8,7 +8,7 @@ use engine_store::{Fingerprint, Run, RunTask, Store};
 use serde_json::{Value, json};
 
 use super::kinds::pretty;
-use super::say;
+use super::{complain, say};
 use crate::arguments::StoreArguments;
 use crate::load::working_folder;
 use crate::machine::date_time;
@@ -19,8 +19,12 @@ use crate::{Failure, SUCCESS};
 pub fn runs(arguments: &StoreArguments, limit: usize, as_json: bool) -> Result<u8, Failure> {
     let runs = latest(&open(arguments)?, arguments, limit)?;
     if as_json {
-        say(&pretty(&Value::Array(runs.iter().map(run_json).collect())));
+        say(&pretty(&Value::Array(runs.iter().map(run_json).collect())))?;
         return Ok(SUCCESS);
+    }
+    if runs.is_empty() {
+        let of = arguments.pipeline.as_ref().map_or_else(String::new, |file| format!(" of `{}`", file.display()));
+        complain(&format!("the store has no run{of} yet\n"));
     }
     let mut table = Table::new([
         ("run", Align::Whole),
@@ -40,7 +44,7 @@ pub fn runs(arguments: &StoreArguments, limit: usize, as_json: bool) -> Result<u
             headline(&run.metrics),
         ]);
     }
-    say(&table.render(&Screen::of_stdout()));
+    say(&table.render(&Screen::of_stdout()))?;
     Ok(SUCCESS)
 }
 
@@ -53,7 +57,7 @@ pub fn show(run: &str, arguments: &StoreArguments, as_json: bool) -> Result<u8, 
         let mut value = run_json(&run);
         let tasks: Result<Vec<Value>, Failure> = tasks.iter().map(|task| task_json(task, &store)).collect();
         value["tasks"] = Value::Array(tasks?);
-        say(&pretty(&value));
+        say(&pretty(&value))?;
         return Ok(SUCCESS);
     }
     let screen = Screen::of_stdout();
@@ -97,7 +101,7 @@ pub fn show(run: &str, arguments: &StoreArguments, as_json: bool) -> Result<u8, 
         text.push('\n');
         text.push_str(&metrics_table(&run.metrics).render(&screen));
     }
-    say(&text);
+    say(&text)?;
     Ok(SUCCESS)
 }
 
@@ -128,7 +132,7 @@ pub fn diff(before: &str, after: &str, arguments: &StoreArguments, as_json: bool
                 json!({"node": node, "metric": metric, "old": old.map(|old| old.value), "new": new.map(|new| new.value)})
             })
             .collect();
-        say(&pretty(&json!({"before": before.id, "after": after.id, "changes": changes, "metrics": metrics})));
+        say(&pretty(&json!({"before": before.id, "after": after.id, "changes": changes, "metrics": metrics})))?;
         return Ok(SUCCESS);
     }
     let screen = Screen::of_stdout();
@@ -162,7 +166,7 @@ pub fn diff(before: &str, after: &str, arguments: &StoreArguments, as_json: bool
         text.push('\n');
         text.push_str(&table.render(&screen));
     }
-    say(&text);
+    say(&text)?;
     Ok(SUCCESS)
 }
 

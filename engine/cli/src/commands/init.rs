@@ -26,6 +26,6 @@ pub fn init(folder: &Path) -> Result<u8, Failure> {
     std::fs::write(&pipeline, text).map_err(failed(&pipeline))?;
     std::fs::write(data.join("loans.csv"), LOANS).map_err(failed(&data))?;
     let file = pipeline.display();
-    super::say(&format!("wrote {file}\nrun it:       fuseline run {file}\nask what for: fuseline plan {file}\n"));
+    super::say(&format!("wrote {file}\nrun it:       fuseline run {file}\nask what for: fuseline plan {file}\n"))?;
     Ok(SUCCESS)
 }

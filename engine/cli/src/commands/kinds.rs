@@ -15,17 +15,17 @@ use crate::{Failure, SUCCESS};
 pub fn kinds(kind: Option<&str>, json: bool, registry: &Registry) -> Result<u8, Failure> {
     let screen = Screen::of_stdout();
     match (kind, json) {
-        (Some(name), false) => say(&kind_text(find(name, registry)?, &screen)),
-        (Some(name), true) => say(&pretty(&kind_json(find(name, registry)?))),
+        (Some(name), false) => say(&kind_text(find(name, registry)?, &screen))?,
+        (Some(name), true) => say(&pretty(&kind_json(find(name, registry)?)))?,
         (None, false) => {
             let mut table = Table::new([("kind", Align::Left), ("effect", Align::Left), ("what it does", Align::Left)]);
             for kind in registry.iter() {
                 let effect = serde_json::to_value(kind.effect).unwrap_or_default();
                 table.row([kind.name.as_str(), effect.as_str().unwrap_or(""), &one_line(kind.summary())]);
             }
-            say(&table.render(&screen));
+            say(&table.render(&screen))?;
         }
-        (None, true) => say(&pretty(&Value::Array(registry.iter().map(|kind| kind_json(kind)).collect()))),
+        (None, true) => say(&pretty(&Value::Array(registry.iter().map(|kind| kind_json(kind)).collect())))?,
     }
     Ok(SUCCESS)
 }
@@ -36,7 +36,7 @@ pub fn schema(kind: Option<&str>, registry: &Registry) -> Result<u8, Failure> {
         Some(name) => find(name, registry)?.options_schema.clone(),
         None => engine_spec::pipeline_schema(&engine_plan::vocabulary(registry)),
     };
-    say(&pretty(&schema));
+    say(&pretty(&schema))?;
     Ok(SUCCESS)
 }
 
@@ -44,11 +44,14 @@ pub fn schema(kind: Option<&str>, registry: &Registry) -> Result<u8, Failure> {
 pub fn explain(code: &str) -> Result<u8, Failure> {
     let known = codes();
     match known.iter().find(|known| known.name == code) {
-        Some(code) => say(&code_text(code, &Screen::of_stdout())),
+        Some(code) => say(&code_text(code, &Screen::of_stdout()))?,
         None => {
             let near = nearest(code, known.iter().map(|code| code.name));
-            let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-            return Err(Failure::message(format!("there is no diagnostic `{code}`{hint}")));
+            let hint = near.map_or_else(
+                || "it stands in brackets in a message, as in `error[port.kind]`".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            return Err(Failure::message(format!("there is no diagnostic `{code}`; {hint}")));
         }
     }
     Ok(SUCCESS)
@@ -113,7 +116,10 @@ fn find<'r>(name: &str, registry: &'r Registry) -> Result<&'r Kind, Failure> {
     if let Some(kind) = registry.kind(name) {
         return Ok(kind);
     }
-    let near = nearest(name, registry.iter().map(|kind| kind.name.as_str()));
+    let names = || registry.iter().map(|kind| kind.name.as_str());
+    // `impute` is as good a question as `clean.impute`.
+    let named_so = || names().find(|kind| kind.rsplit('.').next() == Some(name));
+    let near = nearest(name, names()).or_else(named_so);
     let hint = near.map_or_else(|| "`fuseline kinds` lists them".to_owned(), |near| format!("did you mean `{near}`?"));
     Err(Failure::message(format!("there is no kind `{name}`; {hint}")))
 }

@@ -24,8 +24,8 @@ pub fn run(command: Command, registry: Registry) -> Result<u8, Failure> {
         Command::Plan { pipeline, selection, columns, json } => {
             pipeline::plan(&pipeline, &selection, columns, json, &registry)
         }
-        Command::Run { pipeline, selection, threads, fail_fast, json, report } => {
-            let options = run::Options { selection, threads, fail_fast, json, report };
+        Command::Run { pipeline, selection, threads, memory, gpus, fail_fast, json, report } => {
+            let options = run::Options { selection, threads, memory, gpus, fail_fast, json, report };
             run::run(&pipeline, options, &registry)
         }
         Command::Graph { pipeline, format } => pipeline::graph(&pipeline, format, &registry),
@@ -56,10 +56,23 @@ pub fn run(command: Command, registry: Registry) -> Result<u8, Failure> {
     }
 }
 
-/// Prints a result to standard output. A reader that went away (`| head`) is no failure.
-pub fn say(text: &str) {
+/// Prints a result to standard output.
+///
+/// # Errors
+/// If it cannot be written, as on a full disk.
+pub fn say(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// Whether standard output took what was written. A reader that went away (`| head`) is no failure.
+pub fn written(result: std::io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::message(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Prints what is wrong, or worth knowing beside a result, to standard error.

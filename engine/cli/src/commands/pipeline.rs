@@ -1,7 +1,5 @@
 //! Commands that look at a pipeline without running it: `check`, `plan`, `graph`, `render`.
 
-use std::path::Path;
-
 use engine_core::Diagnostic;
 use engine_plan::{Checked, Plan, Preview, Selection, draw, preview};
 use engine_report::{PlanDetail, Screen, diagnostics_json, diagnostics_summary, preview_text, render_diagnostics};
@@ -12,6 +10,7 @@ use super::kinds::pretty;
 use super::{complain, say};
 use crate::arguments::{GraphFormat, PipelineArguments, SelectionArguments};
 use crate::load::{Loaded, load, read};
+use crate::open::open_to_read;
 use crate::{Failure, SUCCESS, machine};
 
 /// Checks a pipeline whole; needs no data and no store.
@@ -23,7 +22,7 @@ pub fn check(arguments: &PipelineArguments, json: bool, registry: &Registry) -> 
             Err(Failure::Diagnostics(problems)) => (problems.as_slice(), crate::ERROR),
             Err(_) => return outcome.map(|_| SUCCESS),
         };
-        say(&pretty(&diagnostics_json(problems)));
+        say(&pretty(&diagnostics_json(problems)))?;
         return Ok(code);
     }
     let loaded = outcome?;
@@ -34,10 +33,10 @@ pub fn check(arguments: &PipelineArguments, json: bool, registry: &Registry) -> 
         if loaded.notes.is_empty() { String::new() } else { format!(", {}", diagnostics_summary(&loaded.notes)) };
     match &loaded.checked {
         Checked::Complete(plan) => {
-            say(&format!("{name}: {nodes} nodes, {} tasks, no errors{beside}\n", plan.tasks.len()))
+            say(&format!("{name}: {nodes} nodes, {} tasks, no errors{beside}\n", plan.tasks.len()))?;
         }
         Checked::Untyped { .. } => {
-            say(&format!("{name}: {nodes} nodes, no errors{beside}; columns are not checked without data\n"))
+            say(&format!("{name}: {nodes} nodes, no errors{beside}; columns are not checked without data\n"))?;
         }
     }
     Ok(SUCCESS)
@@ -55,11 +54,11 @@ pub fn plan(
     let preview = preview_of(&plan, &store, selection)?;
     if json {
         let value = serde_json::to_value(&preview).map_err(Failure::message)?;
-        say(&pretty(&value));
+        say(&pretty(&value))?;
     } else {
         show_notes(&notes);
         let detail = if columns { PlanDetail::Columns } else { PlanDetail::Tasks };
-        say(&preview_text(&preview, detail, &Screen::of_stdout()));
+        say(&preview_text(&preview, detail, &Screen::of_stdout()))?;
     }
     Ok(preview.exit_code())
 }
@@ -69,7 +68,7 @@ pub fn graph(arguments: &PipelineArguments, format: GraphFormat, registry: &Regi
     let loaded = load(arguments, registry)?;
     let store = loaded.store.clone();
     let plan = loaded.checked.complete().map_err(Failure::Diagnostics)?;
-    let preview = match store.is_dir() {
+    let preview = match store.exists() {
         true => Some(preview_of(&plan, &open_to_read(&store)?, &SelectionArguments::everything())?),
         false => None,
     };
@@ -78,7 +77,7 @@ pub fn graph(arguments: &PipelineArguments, format: GraphFormat, registry: &Regi
         GraphFormat::Mermaid => draw::mermaid(&plan, preview.as_ref()),
         GraphFormat::Svg => draw::svg(&plan, preview.as_ref()),
     };
-    say(&text);
+    say(&text)?;
     Ok(SUCCESS)
 }
 
@@ -86,24 +85,19 @@ pub fn graph(arguments: &PipelineArguments, format: GraphFormat, registry: &Regi
 pub fn render(arguments: &PipelineArguments, registry: &Registry) -> Result<u8, Failure> {
     let (spec, notes) = read(arguments, registry)?;
     show_notes(&notes);
-    say(&spec.render().map_err(Failure::message)?);
+    say(&spec.render().map_err(Failure::message)?)?;
     Ok(SUCCESS)
 }
 
 /// A pipeline whose types are all known, its notes, and its store.
 pub fn ready(loaded: Loaded) -> Result<(Plan, Vec<Diagnostic>, Store), Failure> {
-    let store = if loaded.store.is_dir() {
+    let store = if loaded.store.exists() {
         open_to_read(&loaded.store)?
     } else {
         Store::temporary().map_err(Failure::message)?
     };
     let plan = loaded.checked.complete().map_err(Failure::Diagnostics)?;
     Ok((plan, loaded.notes, store))
-}
-
-/// A store that is only looked at: what another user owns can be, too.
-fn open_to_read(folder: &Path) -> Result<Store, Failure> {
-    Store::open(folder).or_else(|_| Store::open_read_only(folder)).map_err(Failure::message)
 }
 
 fn preview_of(plan: &Plan, store: &Store, selection: &SelectionArguments) -> Result<Preview, Failure> {

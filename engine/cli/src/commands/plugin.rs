@@ -62,7 +62,7 @@ pub fn test(folder: &Path, data: Option<&Path>, set: &[String], registry: &Regis
             let mut text = format!("{name}: {rows} rows, {reads} columns read and {writes} written, all as declared\n");
             text.push_str("each row depends on that row alone; the same came out\n");
             ways.iter().for_each(|way| text.push_str(&format!("  {way}\n")));
-            say(&text);
+            say(&text)?;
             Ok(SUCCESS)
         }
         Err(ReplayError::Failed(NodeError::Cancelled)) => Err(Failure::Cancelled),

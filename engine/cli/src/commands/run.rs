@@ -13,8 +13,10 @@ use engine_table::report::ReportPage;
 use engine_table::{Cancel, Registry};
 
 use super::pipeline::show_notes;
+use super::written;
 use crate::arguments::{PipelineArguments, SelectionArguments};
 use crate::load::{Loaded, load, working_folder};
+use crate::open::open_to_write;
 use crate::{CANCELLED, ERROR, Failure, SUCCESS, machine};
 
 /// What `run` was asked besides the pipeline.
@@ -23,6 +25,10 @@ pub struct Options {
     pub selection: SelectionArguments,
     /// Threads; nothing is all cores.
     pub threads: Option<u32>,
+    /// Bytes that running tasks may ask for together; nothing is what the machine has.
+    pub memory: Option<u64>,
+    /// Devices.
+    pub gpus: usize,
     /// Stop at the first failure.
     pub fail_fast: bool,
     /// Events as JSON.
@@ -34,18 +40,20 @@ pub struct Options {
 /// Runs a pipeline and shows it.
 pub fn run(arguments: &PipelineArguments, options: Options, registry: &Registry) -> Result<u8, Failure> {
     let loaded = load(arguments, registry)?;
-    if !options.json {
-        show_notes(&loaded.notes);
-    }
     let threads = options.threads.map_or_else(machine::cores, |threads| threads as usize);
     // Kernels and workers share one budget; a pool that is there already has the size an earlier run gave it.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     let start = start_of(arguments, &loaded)?;
-    let Loaded { checked, secrets, store, .. } = loaded;
+    let Loaded { checked, notes, secrets, store, .. } = loaded;
     let plan = checked.complete().map_err(Failure::Diagnostics)?;
-    let store = Store::open(&store).map_err(Failure::message)?;
+    if !options.json {
+        show_notes(&notes);
+    }
+    let store = open_to_write(&store)?;
     let mut run_options = RunOptions::new(machine::environment());
     run_options.threads = threads;
+    run_options.memory = options.memory.or_else(machine::memory);
+    run_options.gpus = options.gpus;
     run_options.on_failure = if options.fail_fast { OnFailure::Stop } else { OnFailure::GoOn };
     run_options.selection = Selection::from(&options.selection);
     run_options.secrets = secrets;
@@ -67,9 +75,7 @@ pub fn run(arguments: &PipelineArguments, options: Options, registry: &Registry)
     let events = heard.into_inner().unwrap_or_else(PoisonError::into_inner);
     let page = write_page(&plan, &store, &outcome, &events, options.report.as_deref())?;
     display.set_report(page);
-    // A reader that went away (`| head`) is no failure of the run.
-    let _ = display.finish();
-    let _ = std::io::stdout().flush();
+    written(display.finish().map(drop).and_then(|()| std::io::stdout().flush()))?;
     Ok(match outcome.status {
         RunStatus::Succeeded => SUCCESS,
         RunStatus::Failed => ERROR,
@@ -81,11 +87,13 @@ pub fn run(arguments: &PipelineArguments, options: Options, registry: &Registry)
 fn start_of(arguments: &PipelineArguments, loaded: &Loaded) -> Result<RunStart, Failure> {
     let folder = working_folder()?;
     let file = folder.join(&arguments.file);
+    // Names of files may be no UTF-8.
+    let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     Ok(RunStart {
         pipeline: loaded.spec.name.clone(),
         git: machine::git(file.parent().unwrap_or(&folder)),
         file: Some(file.display().to_string()),
-        command: std::env::args().collect::<Vec<_>>().join(" "),
+        command: words.join(" "),
         params: loaded.spec.params.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         invocation: Invocation {
             folder: folder.display().to_string(),

@@ -25,15 +25,15 @@ const FILES_TOLD: usize = 10;
 /// The limits of a server.
 pub struct Limits {
     /// Most rows in a request.
-    pub max_rows: usize,
+    pub max_rows: u32,
     /// Largest body, in MiB.
-    pub max_body_mib: usize,
+    pub max_body_mib: u32,
     /// Largest image or sound, in MiB.
-    pub max_media_mib: usize,
+    pub max_media_mib: u32,
     /// Longest time for a request, in seconds.
-    pub timeout: u64,
+    pub timeout: u32,
     /// Threads that predict; nothing is all cores.
-    pub threads: Option<usize>,
+    pub threads: Option<u32>,
 }
 
 /// Predicts every row of a file.
@@ -52,7 +52,7 @@ pub fn predict(bundle: &Path, input: &Path, out: &Path, registry: &Registry) -> 
     let mut predicted = predicted?;
     let rows = predicted.height();
     write_frame(&mut predicted, out)?;
-    say(&format!("wrote {rows} predictions to {}\n", out.display()));
+    say(&format!("wrote {rows} predictions to {}\n", out.display()))?;
     Ok(SUCCESS)
 }
 
@@ -136,15 +136,16 @@ fn check_files(columns: &[&str], files: &[Vec<Option<NamedFile>>]) -> Result<(),
 /// Serves a bundle until Ctrl-C or SIGTERM.
 pub fn serve(bundle: &Path, address: SocketAddr, limits: Limits, registry: &Registry) -> Result<u8, Failure> {
     let runner = open(bundle, registry)?;
-    let threads = limits.threads.unwrap_or_else(machine::cores).max(1);
+    let threads = limits.threads.map_or_else(machine::cores, |threads| threads as usize);
     let name = bundle.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let mut options = ServeOptions::new(name, address, threads);
-    options.max_rows = limits.max_rows;
-    options.max_body_bytes = limits.max_body_mib << 20;
-    options.max_media_bytes = limits.max_media_mib << 20;
-    options.timeout = Duration::from_secs(limits.timeout);
+    options.max_rows = limits.max_rows as usize;
+    options.max_body_bytes = (limits.max_body_mib as usize) << 20;
+    options.max_media_bytes = (limits.max_media_mib as usize) << 20;
+    options.timeout = Duration::from_secs(limits.timeout.into());
     let listening = |address: SocketAddr| {
-        say(&format!(
+        // The server is there whether or not anybody reads where.
+        let _ = say(&format!(
             "serving {} on http://{address}\n  POST /predict   GET /schema /openapi.json /health /ready /metrics\n",
             bundle.display()
         ));

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use engine_core::Digest;
+use engine_core::{Digest, nearest};
 use engine_plan::{Output, OutputRef, Outputs, Plan, compose_and_gather};
-use engine_report::{Align, Screen, Table as TextTable};
+use engine_report::{Align, Screen, Table as TextTable, counted};
 use engine_store::{Run, Store};
 use engine_table::{Files, Registry, StoredColumn};
 use polars::prelude::{AnyValue, DataFrame, DataType};
@@ -46,15 +46,15 @@ pub fn peek(
     if as_json {
         let columns: Vec<Value> = table.columns.iter().map(|stored| column_json(stored, &frame)).collect();
         let head: Vec<Value> = (0..rows.min(frame.height())).map(|row| row_json(&frame, row)).collect();
-        say(&pretty(&json!({"node": node, "run": run.id, "rows": table.rows(), "columns": columns, "head": head})));
+        say(&pretty(&json!({"node": node, "run": run.id, "rows": table.rows(), "columns": columns, "head": head})))?;
         return Ok(SUCCESS);
     }
     let screen = Screen::of_stdout();
     let mut text = format!(
-        "{node}: {} rows in {} chunks, {} columns (run {})\n\n",
-        table.rows(),
-        table.chunk_rows.len(),
-        names.len(),
+        "{node}: {} in {}, {} (run {})\n\n",
+        counted(table.rows(), "row", "rows"),
+        counted(table.chunk_rows.len() as u64, "chunk", "chunks"),
+        counted(names.len() as u64, "column", "columns"),
         run.id
     );
     let mut summary = TextTable::new([
@@ -87,7 +87,7 @@ pub fn peek(
         text.push('\n');
         text.push_str(&head.render(&screen));
     }
-    say(&text);
+    say(&text)?;
     Ok(SUCCESS)
 }
 
@@ -111,7 +111,7 @@ pub fn get(
             write_files(&files, out)?;
         }
     }
-    say(&format!("wrote {}\n", out.display()));
+    say(&format!("wrote {}\n", out.display()))?;
     Ok(SUCCESS)
 }
 
@@ -132,8 +132,13 @@ pub fn write_frame(frame: &mut DataFrame, out: &Path) -> Result<(), Failure> {
         "csv" => CsvWriter::new(file).finish(frame),
         _ => IpcWriter::new(file).finish(frame),
     };
-    written.map_err(|error| failed(&error))?;
-    std::fs::rename(&partial, out).map_err(|error| failed(&error))
+    let moved = written.map_err(|error| failed(&error));
+    let moved = moved.and_then(|()| std::fs::rename(&partial, out).map_err(|error| failed(&error)));
+    if moved.is_err() {
+        // What stopped the writing may stop this as well; the error says enough.
+        let _ = std::fs::remove_file(&partial);
+    }
+    moved
 }
 
 fn write_files(files: &Files, out: &Path) -> Result<(), Failure> {
@@ -185,13 +190,22 @@ fn output_of(
 }
 
 fn latest_with(node: &str, store: &Store, arguments: &StoreArguments) -> Result<Run, Failure> {
-    for run in latest(store, arguments, 100)? {
+    let runs = latest(store, arguments, 100)?;
+    for run in &runs {
         let task = store.task_of(&run.id, node).map_err(Failure::message)?;
         if task.is_some_and(|task| task.key.is_some()) {
-            return Ok(run);
+            return Ok(run.clone());
         }
     }
-    Err(Failure::message(format!("no run in this store has a result of `{node}`; `fuseline runs` lists the runs")))
+    let mut nodes: Vec<String> = Vec::new();
+    for run in &runs {
+        nodes.extend(store.tasks(&run.id).map_err(Failure::message)?.into_iter().map(|task| task.node));
+    }
+    let hint = match nearest(node, nodes.iter().map(String::as_str)) {
+        Some(near) if near != node => format!("did you mean `{near}`?"),
+        _ => "`fuseline runs` lists the runs, and `fuseline show RUN` the nodes of one".to_owned(),
+    };
+    Err(Failure::message(format!("no run in this store has a result of `{node}`; {hint}")))
 }
 
 /// The pipeline of a run, bound as it was.

@@ -1,6 +1,7 @@
 //! What a run does when tasks fail, panic, hang, recover, or ask for much.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use engine_core::{Event, RunStatus, TaskStatus};
 use engine_plan::Selection;
@@ -304,6 +305,7 @@ fn a_thousand_hits_start_nothing_and_commit_in_few_transactions() {
     let first = bench.run_with(&plan, &options(), &Cancel::new());
     assert_eq!(first.with(TaskStatus::Ran).len(), 1000);
     let before = bench.store.transactions();
+    let begun = Instant::now();
     let second = bench.run_with(&plan, &options(), &Cancel::new());
     assert_eq!(second.with(TaskStatus::Hit).len(), 1000);
     let started: BTreeSet<&str> = second
@@ -313,7 +315,9 @@ fn a_thousand_hits_start_nothing_and_commit_in_few_transactions() {
         .collect();
     assert!(started.is_empty(), "{started:?}");
     let transactions = bench.store.transactions() - before;
-    assert!(transactions < 50, "{transactions} transactions for a run without work");
+    // What waits is written four times a second at most, so a slow machine may take more of them.
+    let most = 24 + 8 * begun.elapsed().as_secs();
+    assert!(transactions <= most, "{transactions} transactions for a run without work, more than {most}");
 }
 
 #[test]

@@ -28,12 +28,9 @@ impl Selection {
     /// The tasks of `plan` it means.
     ///
     /// # Errors
-    /// [`ResolveError::UnknownNode`] if it names a node that the plan does not have.
+    /// [`ResolveError::UnknownNodes`] with every name that is no node of the plan.
     pub fn resolve(&self, plan: &Plan) -> Result<Selected, ResolveError> {
-        let nodes: HashSet<&str> = plan.tasks.iter().map(|task| task.node.as_str()).collect();
-        if let Some(unknown) = self.only.iter().chain(&self.from).find(|node| !nodes.contains(node.as_str())) {
-            return Err(ResolveError::UnknownNode(unknown.clone()));
-        }
+        self.check(plan)?;
         let needs: Vec<Vec<TaskId>> = plan.tasks.iter().map(Task::needs).collect();
         // A node by its name is the graph's own, not its instances: those come in with the expansion that needs them.
         // A node that is there only to be tried has nothing but instances.
@@ -54,5 +51,22 @@ impl Selection {
             forced[place] = self.force || self.from.contains(&task.node) || !self.from.is_empty() && is_below;
         }
         Ok(Selected { included, forced })
+    }
+
+    fn check(&self, plan: &Plan) -> Result<(), ResolveError> {
+        let mut known: HashSet<&str> = plan.tasks.iter().map(|task| task.node.as_str()).collect();
+        let mut unknown: Vec<String> = Vec::new();
+        for name in self.only.iter().chain(&self.from) {
+            if !known.contains(name.as_str()) && !unknown.contains(name) {
+                unknown.push(name.clone());
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        // Each once, in the order of the plan.
+        let own = plan.tasks.iter().filter(|task| known.remove(task.node.as_str()));
+        let nodes = own.map(|task| task.node.clone()).collect();
+        Err(ResolveError::UnknownNodes { unknown, nodes })
     }
 }

@@ -405,8 +405,17 @@ fn a_selection_takes_what_it_needs_and_forces_what_follows() {
     }
     assert!(!runs.contains("c") && !runs.contains("split@fold=1"));
     check_agreement(&preview, &world.run(&from).0);
-    let unknown = Selection { only: vec!["nobody".to_owned()], ..Selection::default() };
-    assert!(matches!(unknown.resolve(&plan), Err(ResolveError::UnknownNode(name)) if name == "nobody"));
+    let unknown = Selection {
+        only: vec!["scald".to_owned(), "nobody".to_owned()],
+        from: vec!["split".to_owned(), "qualiti".to_owned()],
+        ..Selection::default()
+    };
+    let said = unknown.resolve(&plan).unwrap_err().to_string();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[0], "there is no node `scald` to select; did you mean `scaled`?");
+    assert_eq!(lines[1], "there is no node `nobody` to select");
+    assert_eq!(lines[2], "there is no node `qualiti` to select; did you mean `quality`?");
+    assert!(lines[3].starts_with("the nodes are `rows`, ") && lines.len() == 4, "{said}");
 }
 
 #[test]

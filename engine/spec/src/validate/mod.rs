@@ -289,7 +289,8 @@ impl<'c> NodeChecker<'c> {
             is_key.then(|| format!("`{key}` belongs to the node: write it beside `with:`"))
         };
         let file = &faults::PIPELINE;
-        let subject = Subject { kind: Some(name), file, base: &base, option: None, absent: &uses, elsewhere: &elsewhere };
+        let subject =
+            Subject { kind: Some(name), file, base: &base, option: None, absent: &uses, elsewhere: &elsewhere };
         let first = self.problems.len();
         faults::check(document, &subject, &kind.options, validator, &value, self.problems);
         for (at, part) in self.finished_parts(&kind.options, &value, &base, first) {
