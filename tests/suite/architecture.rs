@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
+use crate::process::said;
+
 /// Which rooms each room may name. A room that is not here may not exist.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("engine-core", &[]),
@@ -149,6 +151,57 @@ fn only_the_executor_admits_train_rows() {
         let may = path.starts_with("engine/exec") || path == Path::new("engine/table/src/inputs.rs");
         assert!(may || !production.contains("TrainRows::admit"), "{} makes train rows", path.display());
     }
+}
+
+/// What stands in backticks behind `start`, as far as it is a word of commands and options.
+fn words_after<'t>(text: &'t str, start: &str) -> impl Iterator<Item = &'t str> {
+    text.split(start).skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '-').unwrap_or(rest.len());
+        &rest[..end]
+    })
+}
+
+#[test]
+fn messages_and_pages_name_commands_and_options_that_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = |of: &[&str]| said(folder.path(), &[&["help"], of].concat()).ok().stdout;
+    let listed = help(&[]);
+    let commands: BTreeSet<&str> = listed
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| line.starts_with("  "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(commands.contains("run") && commands.contains("explain"), "{listed}");
+    let pages: Vec<String> = commands
+        .iter()
+        .filter(|command| **command != "help")
+        .map(|command| help(&[command]))
+        .chain([help(&["plugin", "test"])])
+        .collect();
+    let options: BTreeSet<&str> = pages.iter().flat_map(|page| words_after(page, "--")).collect();
+    assert!(options.contains("only") && options.contains("memory"), "{options:?}");
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let messages: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let messages = messages.join("\n");
+        let unknown = words_after(&messages, "`--").filter(|word| word.starts_with(char::is_alphabetic));
+        wrong
+            .extend(unknown.filter(|word| !options.contains(word)).map(|word| format!("{}: --{word}", path.display())));
+        let unknown = words_after(&messages, "`fuseline ").filter(|word| !word.is_empty() && !commands.contains(word));
+        wrong.extend(unknown.map(|word| format!("{}: fuseline {word}", path.display())));
+    }
+    for page in std::fs::read_dir(root().join("docs/src/guide")).unwrap() {
+        let path = page.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let started = text.lines().filter_map(|line| line.strip_prefix("$ fuseline "));
+        let started = started.filter_map(|line| line.split_whitespace().next());
+        let named =
+            started.chain(words_after(&text, "`fuseline ")).filter(|word| !word.is_empty() && !commands.contains(word));
+        wrong.extend(named.map(|word| format!("{}: fuseline {word}", path.display())));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]

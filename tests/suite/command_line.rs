@@ -313,6 +313,9 @@ fn a_bundle_predicts_and_says_which_cell_it_cannot_read() {
         assert!(wrong.stderr.contains(word), "no {word} in {wrong:?}");
     }
     assert!(!project.path().join("no.csv").exists());
+    std::fs::write(project.path().join("other.csv"), "a\n1\n").unwrap();
+    let wrong = said(project.path(), &["predict", "loans.fuse", "other.csv", "--out", "no.csv"]);
+    assert_eq!((wrong.code, wrong.stderr.matches("no column `income`").count()), (Some(1), 1), "{wrong:?}");
 
     let server = Server::start(project.path(), "loans.fuse");
     assert_eq!(server.request("GET", "/health", "").0, 200);

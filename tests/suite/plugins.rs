@@ -240,18 +240,18 @@ fn hanging(bench: &Bench) -> PathBuf {
 #[test]
 fn a_hang_ends_with_the_plugins_own_limit() {
     let bench = Bench::misbehaving("hang");
-    bench.write("acme/plugin.yaml", &MANIFEST.replace("TIMEOUT", "3s"));
+    bench.write("acme/plugin.yaml", &MANIFEST.replace("TIMEOUT", "5s"));
     let error = bench.error();
-    assert!(error.contains("gave no answer for 3s") && error.contains("\n  thinking"), "{error}");
+    assert!(error.contains("gave no answer for 5s") && error.contains("\n  thinking"), "{error}");
     assert!(!hanging(&bench).exists(), "its process is still there");
 }
 
 #[test]
 fn a_hang_ends_with_the_limit_of_its_node() {
     let bench = Bench::misbehaving("hang");
-    bench.replace("pipeline.yaml", "in: rows}\n  scaled", "in: rows, timeout: 1s}\n  scaled");
+    bench.replace("pipeline.yaml", "in: rows}\n  scaled", "in: rows, timeout: 5s}\n  scaled");
     let error = bench.error();
-    assert!(error.contains("longer than its `timeout` of 1s"), "{error}");
+    assert!(error.contains("longer than its `timeout` of 5s"), "{error}");
     assert!(!hanging(&bench).exists(), "its process is still there");
 }
 

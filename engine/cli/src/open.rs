@@ -1,8 +1,9 @@
 //! Finding the store a command speaks of.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use engine_store::Store;
+use engine_store::{Store, StoreError};
 
 use crate::Failure;
 use crate::arguments::StoreArguments;
@@ -33,7 +34,16 @@ pub fn open_to_read(folder: &Path) -> Result<Store, Failure> {
 /// A store that results are written to.
 pub fn open_to_write(folder: &Path) -> Result<Store, Failure> {
     check_folder(folder)?;
-    Store::open(folder).map_err(Failure::message)
+    Store::open(folder).map_err(|error| match &error {
+        StoreError::File { source, .. } if is_forbidden(source) => {
+            Failure::message(format!("{error}; name a store that you may write to with `--store DIR`"))
+        }
+        _ => Failure::message(error),
+    })
+}
+
+fn is_forbidden(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
 /// A file in the place of a store is told before anything is made of it.

@@ -176,6 +176,17 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_database_is_told_with_the_way_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fuseline.db");
+        std::fs::write(&path, "no database at all, but long enough to have the head of one. ".repeat(100)).unwrap();
+        for opened in [open_for_writing(&path), open_for_reading(&path)] {
+            let error = opened.unwrap_err().to_string();
+            assert!(error.contains("`fuseline.db` is damaged: move the store's folder aside"), "{error}");
+        }
+    }
+
+    #[test]
     fn opening_twice_migrates_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fuseline.db");

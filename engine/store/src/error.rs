@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use engine_core::Digest;
+use rusqlite::ErrorCode;
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +51,7 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// The database gave an error.
-    #[error("cannot {action} in the store's database: {source}")]
+    #[error("cannot {action} in the store's database: {source}{}", way_out(.source))]
     Database {
         /// As in `read a record`.
         action: &'static str,
@@ -101,6 +102,17 @@ pub enum StoreError {
     /// Waiting for another process ended because the task was cancelled.
     #[error("cancelled")]
     Cancelled,
+}
+
+/// What can be done about an error of the database; nothing if it says enough itself.
+fn way_out(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            "; the store's file `fuseline.db` is damaged: move the store's folder aside and run again"
+        }
+        Some(ErrorCode::DiskFull) => "; make room on the disk, or name a store elsewhere with `--store`",
+        _ => "",
+    }
 }
 
 impl StoreError {

@@ -187,7 +187,13 @@ pub(super) fn read_rows(
     let mut options = json!({ "path": path, "columns": names, "types": types });
     let with = options.as_object_mut().map(std::mem::take).unwrap_or_default();
     let in_words = |problems: Vec<engine_table::Problem>| {
-        let messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        // Of a column that is not there, each option that names it says so.
+        let mut messages: Vec<&str> = Vec::new();
+        for problem in &problems {
+            if !messages.contains(&problem.message.as_str()) {
+                messages.push(&problem.message);
+            }
+        }
         Failure::message(format!("`{}` does not hold what {asker} asks for: {}", input.display(), messages.join("; ")))
     };
     let bound = kind.bind(&with).map_err(in_words)?;

@@ -70,7 +70,8 @@ pub(super) struct Process {
     requests: Option<Sender<Vec<u8>>>,
     answers: Receiver<Answer>,
     errors: Errors,
-    timeout: Duration,
+    /// How long each answer may take.
+    pub(super) timeout: Duration,
     cancel: Cancel,
     /// Whether it has ended and was waited for.
     status: Option<ExitStatus>,

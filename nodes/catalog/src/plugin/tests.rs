@@ -166,9 +166,14 @@ fn chatter_on_standard_error_blocks_nothing_and_its_end_is_kept() {
 #[test]
 fn a_hang_ends_with_the_limit_and_a_wait_with_the_token() {
     let begun = Instant::now();
-    let hang = started("echo thinking >&2; sleep 1000", Duration::from_secs(2), &Cancel::new());
-    let error = hang.err().unwrap().to_string();
-    assert!(error.contains("gave no answer for 2s") && error.contains("thinking"), "{error}");
+    let short = Duration::from_millis(100);
+    let error = started("sleep 1000", short, &Cancel::new()).err().unwrap().to_string();
+    assert!(error.contains("gave no answer for 100ms"), "{error}");
+    // What it says before its greeting has been said once that has come.
+    let mut hang = started(&format!("echo thinking >&2; {GREETING}; sleep 1000"), LONG, &Cancel::new()).unwrap();
+    hang.timeout = short;
+    let error = hang.ask(Vec::new()).unwrap_err().to_string();
+    assert!(error.contains("gave no answer for 100ms") && error.contains("thinking"), "{error}");
 
     let cancel = Cancel::new();
     let mut process = started(&format!("{GREETING}; sleep 1000"), LONG, &cancel).unwrap();
