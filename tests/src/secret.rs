@@ -48,6 +48,7 @@ nodes:
   rows: {uses: test.secret, with: {token: none, said: nowhere}}
 ";
     const SERVING: Serving = Serving::Refuse;
+    const OPENS_SECRETS: bool = true;
     type Options = SecretOptions;
 
     fn new(options: SecretOptions) -> Result<Self, Vec<Problem>> {

@@ -19,6 +19,7 @@ fn describe(kind: &Kind) -> KindDescription {
     KindDescription {
         summary: kind.summary().to_owned(),
         options: kind.options_schema.clone(),
+        opens_secrets: kind.opens_secrets,
         inputs: inputs.collect(),
         outputs: kind.outputs.iter().map(|port| OutputPort::new(&port.name)).collect(),
     }

@@ -88,6 +88,7 @@ pub(crate) fn vocabulary() -> Vocabulary {
         (
             "ingest.csv",
             KindDescription {
+                opens_secrets: true,
                 summary: "Reads a CSV file.".into(),
                 options: json!({
                     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -112,6 +113,7 @@ pub(crate) fn vocabulary() -> Vocabulary {
         (
             "clean.impute",
             KindDescription {
+                opens_secrets: true,
                 summary: "Fills the gaps of numeric columns.".into(),
                 options: json!({
                     "type": "object",
@@ -144,6 +146,7 @@ pub(crate) fn vocabulary() -> Vocabulary {
         (
             "join.left",
             KindDescription {
+                opens_secrets: true,
                 summary: "Joins two tables by a key.".into(),
                 options: json!({
                     "type": "object",
@@ -158,6 +161,7 @@ pub(crate) fn vocabulary() -> Vocabulary {
         (
             "train.model",
             KindDescription {
+                opens_secrets: true,
                 summary: "Trains.".into(),
                 options: json!({
                     "type": "object",
@@ -185,6 +189,7 @@ pub(crate) fn vocabulary() -> Vocabulary {
         (
             "deploy.bundle",
             KindDescription {
+                opens_secrets: true,
                 summary: "Packs a model.".into(),
                 options: json!({
                     "type": "object",
@@ -202,6 +207,7 @@ pub(crate) fn vocabulary() -> Vocabulary {
         (
             "broken.kind",
             KindDescription {
+                opens_secrets: true,
                 summary: "Has a schema that is none.".into(),
                 options: json!({"type": "nonsense"}),
                 inputs: vec![],

@@ -59,6 +59,8 @@ pub struct KindDescription {
     /// file or folder, one with `"format": "node"` a node of the pipeline; `"x-expected"` gives the words for
     /// what a pattern takes ("a duration such as `30s`").
     pub options: Value,
+    /// Whether it opens secrets in its options; if not, none may stand there.
+    pub opens_secrets: bool,
     /// The ports it takes artifacts at; a reference without a port name goes to the first.
     pub inputs: Vec<InputPort>,
     /// The ports it gives artifacts at; the first is what the node's name alone refers to.

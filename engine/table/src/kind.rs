@@ -97,6 +97,8 @@ pub trait Describe: Sized + Send + Sync + 'static {
     /// Whether it stops by the validation rows. A refit, which learns from these rows too, is then given what was
     /// fitted without them: [`crate::ReduceInputs::earlier`].
     const STOPS_EARLY: bool = false;
+    /// Whether it opens secrets in its options: [`Context::secret`]. Of a kind that does not, a secret is refused.
+    const OPENS_SECRETS: bool = false;
 
     /// The options; the doc comment of the struct is the kind's page.
     type Options: Serialize + DeserializeOwned + JsonSchema;
@@ -248,6 +250,8 @@ pub struct Kind {
     pub cpus: Cpus,
     /// Whether it stops by the validation rows.
     pub stops_early: bool,
+    /// Whether it opens secrets in its options.
+    pub opens_secrets: bool,
     /// What it takes.
     pub inputs: Vec<InputPort>,
     /// What it gives, the default one first.
@@ -349,6 +353,8 @@ impl Kind {
             random: false,
             cpus: Cpus::One,
             stops_early: false,
+            // What a program outside does with its options is not known here.
+            opens_secrets: true,
             inputs: vec![InputPort::new("table", ArtifactKind::Table, Arity::One)],
             outputs: vec![OutputPort::of(ArtifactKind::Table)],
             options_schema,
@@ -375,6 +381,7 @@ impl Kind {
             random: K::RANDOM,
             cpus: K::CPUS,
             stops_early: K::STOPS_EARLY,
+            opens_secrets: K::OPENS_SECRETS,
             inputs: K::inputs(),
             outputs: K::outputs(),
             options_schema: options_schema::<K::Options>(effect),

@@ -128,6 +128,7 @@ impl Describe for Leaky {
     const VERSION: u32 = 1;
     const EXAMPLE: &'static str = "";
     const SERVING: Serving = Serving::Refuse;
+    const OPENS_SECRETS: bool = true;
     type Options = LeakyOptions;
 
     fn inputs() -> Vec<InputPort> {

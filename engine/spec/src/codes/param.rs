@@ -238,24 +238,25 @@ nodes:
 
 pub(crate) static ENV_SECRET: Code = Code {
     name: "env.secret",
-    summary: "a secret must stand alone in its value and has no default",
+    summary: "a secret must stand alone in its value, at a kind that opens it, and has no default",
     explanation: r#"A secret's value is opened by the node that needs it and by nothing else: not by the check, the plan, the
-store or a message. So it cannot be made part of a longer text. A secret has no default either: it would stand in the file.
+store or a message. So it cannot be made part of a longer text. A secret has no default either: it would stand in the file. Only a kind that is made to open secrets takes one:
+of those there are, plug-ins do, as in `with: {token: "${env.TOKEN}"}`.
 
 Wrong:
 
 ```yaml
-env: {TOKEN: {secret: true}}
+env: {FOLDER: {secret: true}}
 nodes:
-  rows: {uses: ingest.csv, with: {path: "https://example.org/a.csv?token=${env.TOKEN}"}}
+  rows: {uses: ingest.csv, with: {path: "${env.FOLDER}/a.csv"}}
 ```
 
-Right:
+Right, if the folder may be seen:
 
 ```yaml
-env: {ADDRESS: {secret: true}}
+env: {FOLDER: {default: data}}
 nodes:
-  rows: {uses: ingest.csv, with: {path: "${env.ADDRESS}"}}
+  rows: {uses: ingest.csv, with: {path: "${env.FOLDER}/a.csv"}}
 ```
 "#,
 };

@@ -207,6 +207,16 @@ impl<'c> NodeChecker<'c> {
         let reader = Reader { neighbours: &self.neighbours, node: &at, kind, problems: self.problems };
         let inputs = reader.read(tree.child("in"));
         let secrets = tree.child("with").map(|with| secrets(with, &pointer::join(&at, "with"))).unwrap_or_default();
+        if let Some((uses, kind)) = kind
+            && !kind.opens_secrets
+        {
+            for secret in &secrets {
+                let message = format!("`{uses}` opens no secrets, so it cannot use `{}`", secret.name);
+                let problem = Diagnostic::error(&param::ENV_SECRET, message);
+                let problem = self.document().point(problem, &secret.pointer, "would stay closed");
+                self.problems.push(problem.help("leave `secret: true` out if the value may be shown and stored"));
+            }
+        }
         NodeSpec {
             id: id.to_owned(),
             uses: uses.unwrap_or_default().to_owned(),

@@ -270,6 +270,7 @@ mod options {
 #[test]
 fn schemas_made_from_rust_options_read_well() {
     let kind = KindDescription {
+        opens_secrets: true,
         summary: "Trains.".into(),
         options: schemars::schema_for!(options::Train).to_value(),
         inputs: vec![],
