@@ -4,18 +4,22 @@
 //! nothing in a source text reaches the terminal as an escape sequence. Knows no code in particular.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 use engine_core::{Diagnostic, Label, Severity, SourceText, Span};
 use serde_json::{Value, json};
 
-use crate::quantities::counted;
+use crate::quantities::{count, counted};
 use crate::screen::{Style, one_line};
 
 /// Narrower than this a snippet says nothing.
 const NARROWEST: usize = 40;
 
-/// The diagnostics one below the other, with snippets and carets, and the summary as the last line.
+/// More than so many are not read one by one.
+const MOST_SHOWN: usize = 100;
+
+/// The first hundred diagnostics one below the other, with snippets and carets, and the summary as the last line.
 ///
 /// Empty if there are none.
 pub fn render_diagnostics(diagnostics: &[Diagnostic], style: Style, width: usize) -> String {
@@ -28,11 +32,15 @@ pub fn render_diagnostics(diagnostics: &[Diagnostic], style: Style, width: usize
     };
     let renderer = renderer.term_width(width.max(NARROWEST));
     let mut text = String::new();
-    for diagnostic in in_order(diagnostics) {
+    for diagnostic in in_order(diagnostics).into_iter().take(MOST_SHOWN) {
         text.push_str(&render(diagnostic, &renderer));
         text.push_str("\n\n");
     }
     text.push_str(&summary(diagnostics));
+    let more = diagnostics.len().saturating_sub(MOST_SHOWN);
+    if more > 0 {
+        text.push_str(&format!("; {} more not shown, `fuseline check FILE --json` has all", count(more as u64)));
+    }
     text.push('\n');
     text
 }
@@ -54,10 +62,35 @@ pub fn summary(diagnostics: &[Diagnostic]) -> String {
 /// `end` (`{line, column}`), `labels`, `help`. Lines and columns count from 1, columns count characters; a
 /// diagnostic without a place has `null` there.
 pub fn diagnostics_json(diagnostics: &[Diagnostic]) -> Value {
-    Value::Array(in_order(diagnostics).into_iter().map(diagnostic_json).collect())
+    let mut lines = Lines::default();
+    Value::Array(in_order(diagnostics).into_iter().map(|diagnostic| diagnostic_json(diagnostic, &mut lines)).collect())
 }
 
-fn diagnostic_json(diagnostic: &Diagnostic) -> Value {
+/// Where the lines of each source begin, so that many places cost no more than a reading of the text.
+#[derive(Default)]
+struct Lines<'d>(Vec<(&'d Arc<SourceText>, Vec<usize>)>);
+
+impl<'d> Lines<'d> {
+    /// Line and column of the byte `at`, as [`Span::line_column`] has them.
+    fn place(&mut self, source: &'d Arc<SourceText>, at: usize) -> (usize, usize) {
+        let known = self.0.iter().position(|(known, _)| Arc::ptr_eq(known, source));
+        let known = known.unwrap_or_else(|| {
+            let starts = source.text.match_indices('\n').map(|(newline, _)| newline + 1);
+            self.0.push((source, std::iter::once(0).chain(starts).collect()));
+            self.0.len() - 1
+        });
+        let text = &source.text;
+        let mut at = at.min(text.len());
+        while !text.is_char_boundary(at) {
+            at -= 1;
+        }
+        let starts = &self.0[known].1;
+        let line = starts.partition_point(|start| *start <= at);
+        (line, text[starts[line - 1]..at].chars().count() + 1)
+    }
+}
+
+fn diagnostic_json<'d>(diagnostic: &'d Diagnostic, lines: &mut Lines<'d>) -> Value {
     let mut object = json!({
         "code": diagnostic.code.name,
         "severity": diagnostic.severity.as_str(),
@@ -66,11 +99,11 @@ fn diagnostic_json(diagnostic: &Diagnostic) -> Value {
         "line": null,
         "column": null,
         "end": null,
-        "labels": diagnostic.labels.iter().map(label_json).collect::<Vec<_>>(),
+        "labels": diagnostic.labels.iter().map(|label| label_json(label, lines)).collect::<Vec<_>>(),
         "help": diagnostic.help,
     });
     if let Some(label) = diagnostic.labels.first() {
-        let place = label_json(label);
+        let place = label_json(label, lines);
         for key in ["file", "line", "column", "end"] {
             object[key] = place[key].clone();
         }
@@ -78,10 +111,9 @@ fn diagnostic_json(diagnostic: &Diagnostic) -> Value {
     object
 }
 
-fn label_json(label: &Label) -> Value {
-    let (line, column) = label.span.line_column();
-    let end = Span { source: label.span.source.clone(), range: label.span.range.end..label.span.range.end };
-    let (end_line, end_column) = end.line_column();
+fn label_json<'d>(label: &'d Label, lines: &mut Lines<'d>) -> Value {
+    let (line, column) = lines.place(&label.span.source, label.span.range.start);
+    let (end_line, end_column) = lines.place(&label.span.source, label.span.range.end);
     json!({
         "file": label.span.source.name,
         "line": line,
@@ -179,8 +211,6 @@ fn shown(span: &Span) -> Range<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use engine_core::Code;
     use proptest::prelude::*;
 
@@ -188,6 +218,30 @@ mod tests {
 
     static PORT_KIND: Code = Code { name: "port.kind", summary: "", explanation: "" };
     static UNUSED: Code = Code { name: "graph.unused", summary: "", explanation: "" };
+
+    #[test]
+    fn of_very_many_problems_the_first_are_shown_and_the_rest_counted() {
+        let source = source("p.yaml", &"x: 1\n".repeat(20_000));
+        let of = |line: usize| {
+            Diagnostic::error(&PORT_KIND, "a problem").label(Span::new(&source, 5 * line..5 * line + 1), "")
+        };
+        let problems: Vec<Diagnostic> = (0..20_000).map(of).collect();
+        let text = render_diagnostics(&problems, Style::Plain, 80);
+        assert_eq!(text.matches("error[port.kind]").count(), 100);
+        let last = text.lines().last().unwrap();
+        assert_eq!(last, "20,000 errors; 19,900 more not shown, `fuseline check FILE --json` has all");
+        let all = diagnostics_json(&problems);
+        assert_eq!((all.as_array().unwrap().len(), &all[19_999]["line"]), (20_000, &json!(20_000)));
+    }
+
+    proptest! {
+        #[test]
+        fn places_are_those_of_the_span(text in "[a\nü\r]{0,30}", at in 0usize..70) {
+            let source = source("p.yaml", &text);
+            let span = Span::new(&source, at..at);
+            prop_assert_eq!(Lines::default().place(&source, at), span.line_column());
+        }
+    }
 
     fn source(name: &str, text: &str) -> Arc<SourceText> {
         Arc::new(SourceText { name: name.into(), text: text.into() })
