@@ -99,6 +99,6 @@ pub use weights::WeightsError;
 pub use nodes_kernels::Cpu;
 
 /// A device that models run on: it supplies every operation in single precision.
-pub trait ModelDevice: nodes_kernels::Kernels<f32> {}
+pub trait ModelDevice: nodes_kernels::Kernels<f32> + Send + Sync {}
 
-impl<D: nodes_kernels::Kernels<f32>> ModelDevice for D {}
+impl<D: nodes_kernels::Kernels<f32> + Send + Sync> ModelDevice for D {}

@@ -234,8 +234,12 @@ impl<D: ModelDevice> Model<D> {
 
     /// How many rows may go through the model at once without holding much memory.
     pub(crate) fn chunk(&self) -> usize {
-        let cost: usize = self.branches.iter().map(|branch| branch.encoder.row_cost()).sum();
-        (CHUNK_NUMBERS / cost.max(1)).clamp(16, CHUNK)
+        (CHUNK_NUMBERS / self.row_cost().max(1)).clamp(16, CHUNK)
+    }
+
+    /// About how many numbers a forward pass holds for each row.
+    pub(crate) fn row_cost(&self) -> usize {
+        self.branches.iter().map(|branch| branch.encoder.row_cost()).sum()
     }
 
     /// Learns from the train rows what is not learnt by gradients: the scales of inputs and targets, and the prior.

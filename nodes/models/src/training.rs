@@ -321,22 +321,15 @@ impl<D: ModelDevice> Run<'_, D> {
         epoch: usize,
         batch: usize,
     ) -> Result<Step, TrainingError> {
-        let pass = Pass::training(self.seed, epoch, batch);
-        let Loss { total, joint, modalities } = train.loss::<D, OwnedTape<f32, D>>(self.model, rows, &pass)?;
-        let value = self.finite("train loss", number(&total)?, epoch)?;
-        let mut gradients = total.try_backward().map_err(|error| KernelError::Device(error.to_string()))?;
-        let device = self.model.device().clone();
-        let mut parameters = self.model.parameters.trainables();
-        let norm = self.optimiser.step(&device, self.options.learning_rate, &mut parameters, &mut gradients)?;
-        let norm = self.finite("norm of the gradient", norm, epoch)?;
-        let mut squares = vec![0.0; self.model.config().encoders.len()];
-        for (encoder, square) in self.model.parameters.encoders().zip(self.optimiser.squares()) {
-            if let Some(encoder) = encoder {
-                squares[encoder] += square;
-            }
+        let Run { model, options, optimiser, seed, .. } = self;
+        let large = rows.len() * model.row_cost() >= LARGE;
+        let mut step = BatchStep { model, options, optimiser, seed: *seed };
+        if large {
+            // Within the pool an operation shares its work with a neighbour; from outside each would be handed over.
+            rayon::scope(|_| step.run(train, rows, epoch, batch))
+        } else {
+            step.run(train, rows, epoch, batch)
         }
-        let encoder_norms = squares.into_iter().map(f64::sqrt).collect();
-        Ok(Step { total: value, joint, modalities, norm, encoder_norms })
     }
 
     /// Writes the losses on the validation rows into the epoch's report; returns that of the joint head.
@@ -359,14 +352,9 @@ impl<D: ModelDevice> Run<'_, D> {
         for (modality, mean) in report.modalities.iter_mut().zip(modalities) {
             modality.validation_loss = mean.value();
         }
-        let loss = self.finite("validation loss", joint.value().unwrap_or(0.0), epoch)?;
+        let loss = finite(self.options, "validation loss", joint.value().unwrap_or(0.0), epoch)?;
         report.validation_loss = Some(loss);
         Ok(loss)
-    }
-
-    fn finite(&self, what: &'static str, value: f64, epoch: usize) -> Result<f64, TrainingError> {
-        let learning_rate = self.options.learning_rate;
-        if value.is_finite() { Ok(value) } else { Err(TrainingError::NotFinite { what, value, epoch, learning_rate }) }
     }
 
     fn tell(&mut self, epoch: usize, progress: Progress<'_>) -> Result<(), TrainingError> {
@@ -375,6 +363,49 @@ impl<D: ModelDevice> Run<'_, D> {
             ControlFlow::Break(()) => Err(TrainingError::Cancelled { epoch }),
         }
     }
+}
+
+/// A step over so many numbers has operations that are worth several threads.
+const LARGE: usize = 1 << 16;
+
+/// What a step works on, without the callback, which need not be fit for another thread.
+struct BatchStep<'a, D: ModelDevice> {
+    model: &'a mut Model<D>,
+    options: &'a TrainingOptions,
+    optimiser: &'a mut Optimiser<f32, D>,
+    seed: u64,
+}
+
+impl<D: ModelDevice> BatchStep<'_, D> {
+    fn run(
+        &mut self,
+        train: &Objective<'_>,
+        rows: &Rows<'_>,
+        epoch: usize,
+        batch: usize,
+    ) -> Result<Step, TrainingError> {
+        let pass = Pass::training(self.seed, epoch, batch);
+        let Loss { total, joint, modalities } = train.loss::<D, OwnedTape<f32, D>>(self.model, rows, &pass)?;
+        let value = finite(self.options, "train loss", number(&total)?, epoch)?;
+        let mut gradients = total.try_backward().map_err(|error| KernelError::Device(error.to_string()))?;
+        let device = self.model.device().clone();
+        let mut parameters = self.model.parameters.trainables();
+        let norm = self.optimiser.step(&device, self.options.learning_rate, &mut parameters, &mut gradients)?;
+        let norm = finite(self.options, "norm of the gradient", norm, epoch)?;
+        let mut squares = vec![0.0; self.model.config().encoders.len()];
+        for (encoder, square) in self.model.parameters.encoders().zip(self.optimiser.squares()) {
+            if let Some(encoder) = encoder {
+                squares[encoder] += square;
+            }
+        }
+        let encoder_norms = squares.into_iter().map(f64::sqrt).collect();
+        Ok(Step { total: value, joint, modalities, norm, encoder_norms })
+    }
+}
+
+fn finite(options: &TrainingOptions, what: &'static str, value: f64, epoch: usize) -> Result<f64, TrainingError> {
+    let learning_rate = options.learning_rate;
+    if value.is_finite() { Ok(value) } else { Err(TrainingError::NotFinite { what, value, epoch, learning_rate }) }
 }
 
 fn number<D: ModelDevice, T: Tape<f32, D>>(loss: &Scalar<f32, D, T>) -> Result<f64, KernelError> {

@@ -14,8 +14,8 @@ import sys
 
 THREADS = "2"
 WARM_UP = 20
-ROUNDS = 12
-STEPS = 20
+ROUNDS = 24
+STEPS = 10
 TIME_RATIO = 0.6
 MEMORY_RATIO = 0.8
 
@@ -27,7 +27,7 @@ class Side:
         pipe = subprocess.PIPE
         self.name = name
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
-        self.times = []
+        self.rounds = []
 
     def ask(self, command):
         self.process.stdin.write(command + "\n")
@@ -56,7 +56,7 @@ def main():
         side.train(WARM_UP)
     for turn in range(ROUNDS):
         for side in sides if turn % 2 == 0 else reversed(sides):
-            side.times += side.train(STEPS)
+            side.rounds.append(side.train(STEPS))
     for side in sides:
         side.end()
 
@@ -67,11 +67,15 @@ def main():
     print("| | ms a step, median | best | peak memory, MiB | parameters | loss at the end |")
     print("|---|---|---|---|---|---|")
     for side in sides:
-        side.median, side.peak = statistics.median(side.times), int(side.facts["peak_kib"]) / 1024
-        numbers = f"{side.median:.2f} | {min(side.times):.2f} | {side.peak:.0f}"
+        side.times = [time for times in side.rounds for time in times]
+        side.peak = int(side.facts["peak_kib"]) / 1024
+        numbers = f"{statistics.median(side.times):.2f} | {min(side.times):.2f} | {side.peak:.0f}"
         print(f"| {side.name} | {numbers} | {side.facts['parameters']} | {side.facts['loss']} |")
+    # Turn by turn, since the machine itself is quicker at one time than at another.
+    medians = [[statistics.median(times) for times in side.rounds] for side in sides]
+    time_ratio = statistics.median(left / right for left, right in zip(*medians))
     for what, ratio, most in [
-        ("time", ours.median / theirs.median, TIME_RATIO),
+        ("time", time_ratio, TIME_RATIO),
         ("peak memory", ours.peak / theirs.peak, MEMORY_RATIO),
     ]:
         print(f"ratio of {what}: {ratio:.2f} (promised: at most {most}; {'reached' if ratio <= most else 'missed'})")
