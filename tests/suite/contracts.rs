@@ -112,7 +112,9 @@ fn contract_1_a_new_row_moves_no_other_row_to_another_part() {
 
 #[test]
 fn contract_3_chunks_change_no_bit() {
-    for project in [Project::loans(140), Project::telco_churn(110), Project::german_credit(90)] {
+    let tables = [Project::loans(140), Project::telco_churn(110), Project::german_credit(90)];
+    let media = [Project::quickstart(70), Project::receipts(60), Project::spoken_digits(60), Project::banking77(60)];
+    for project in tables.into_iter().chain(media) {
         let (one, other) = (Store::temporary().unwrap(), Store::temporary().unwrap());
         let few = project.run_in(&one, Chunking::ByRows(1_000_000));
         let many = project.run_in(&other, Chunking::ByRows(16));
@@ -147,7 +149,7 @@ pub fn digests(folder: &Path, store: &str) -> Vec<Value> {
 
 #[test]
 fn contract_3_threads_change_no_bit() {
-    for project in [Project::loans(140), Project::german_credit(90)] {
+    for project in [Project::loans(140), Project::german_credit(90), Project::quickstart(60)] {
         project.write();
         for (store, threads) in [("one", "1"), ("four", "4"), ("again", "4")] {
             said(project.path(), &["run", "pipeline.yaml", "--store", store, "--threads", threads]).ok();
@@ -364,7 +366,10 @@ fn each_file(folder: &Path, look: &mut dyn FnMut(&Path, &[u8])) {
 
 #[test]
 fn a_second_run_does_nothing() {
-    for project in [Project::loans(140), Project::telco_churn(110), Project::german_credit(90)] {
+    let tables = [Project::loans(140), Project::telco_churn(110), Project::german_credit(90)];
+    let texts = [Project::quickstart(70), Project::receipts(60), Project::banking77(60)];
+    let sounds = [Project::spoken_digits(60), Project::unseen_speakers(72)];
+    for project in tables.into_iter().chain(texts).chain(sounds) {
         let store = Store::temporary().unwrap();
         let first = project.run(&store);
         let all_ran = first.outcome.tasks.iter().all(|task| task.status == TaskStatus::Ran);

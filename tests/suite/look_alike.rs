@@ -2,8 +2,13 @@
 //!
 //! Statlog German credit: categories as codes, a target of 0 and 1 that is no number. Telco churn: `TotalCharges` is a
 //! blank where `tenure` is 0, `SeniorCitizen` is a category written as a number, `No` and `No phone service` differ.
+//! Receipts: lines with commas, a box without a pixel in it, a page that many lines share. Spoken digits: sounds of different
+//! lengths. Bank questions: cells with newlines and doubled quotes.
 
 use std::fmt::Write;
+
+use nodes_media::image::{Colour, Picture, encode_png};
+use nodes_media::sound::{Sound, encode_wav};
 
 /// Numbers from a seed (Steele, Lea and Flood 2014, *Fast splittable pseudorandom number generators*: SplitMix64).
 #[derive(Debug, Clone)]
@@ -33,7 +38,7 @@ impl Dice {
     }
 }
 
-/// A file of plain cells: none has a comma, a quote or a newline.
+/// A file of cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Csv {
     pub header: Vec<String>,
@@ -41,6 +46,7 @@ pub struct Csv {
 }
 
 impl Csv {
+    /// Reads text whose cells are plain: none has a comma, a quote or a newline.
     pub fn parse(text: &str) -> Csv {
         let cells = |line: &str| line.split(',').map(str::to_owned).collect();
         let mut lines = text.lines();
@@ -48,9 +54,13 @@ impl Csv {
     }
 
     pub fn to_text(&self) -> String {
+        let quoted = |cell: &String| match cell.contains([',', '"', '\n']) {
+            true => format!("\"{}\"", cell.replace('"', "\"\"")),
+            false => cell.clone(),
+        };
         let lines = std::iter::once(&self.header).chain(&self.rows);
         lines.fold(String::new(), |mut text, cells| {
-            writeln!(text, "{}", cells.join(",")).unwrap();
+            writeln!(text, "{}", cells.iter().map(quoted).collect::<Vec<_>>().join(",")).unwrap();
             text
         })
     }
@@ -167,6 +177,94 @@ pub fn loans(rows: usize) -> Csv {
     let mut loans = Csv::parse(include_str!("../../pipelines/loans/loans.csv"));
     loans.rows.truncate(rows);
     loans
+}
+
+/// A file beside the table, and what is in it.
+pub type File = (String, Vec<u8>);
+
+/// Lines of receipts as in SROIE, the receipts themselves and the pictures of their pages. What a line is follows from its
+/// words and its place.
+pub fn receipts(rows: usize, seed: u64) -> (Csv, Vec<File>) {
+    const LINES: usize = 6;
+    let mut dice = Dice::new(seed);
+    let mut lines = Csv {
+        header: ["receipt_id", "line_no", "x0", "y0", "x1", "y1", "text", "label", "split"].map(str::to_owned).to_vec(),
+        rows: Vec::new(),
+    };
+    let mut receipts =
+        Csv { header: ["receipt_id", "image", "width", "split"].map(str::to_owned).to_vec(), rows: Vec::new() };
+    let mut files = Vec::new();
+    for number in 0..rows.div_ceil(LINES) {
+        let (id, split) = (format!("{number:03}"), SPLIT[number % SPLIT.len()]);
+        let image = format!("images/{id}.png");
+        let pixels = (0..48 * 64).map(|_| [250_u8, 245, 20][dice.below(3)]).collect();
+        let page = Picture::new(48, 64, Colour::Grey, pixels).unwrap();
+        files.push((format!("data/receipts_sroie/{image}"), encode_png(&page).unwrap()));
+        receipts.rows.push(vec![id.clone(), image, "48".to_owned(), split.to_owned()]);
+        for line in 0..LINES.min(rows - number * LINES) {
+            let amount = format!("{}.{}0", 1 + dice.below(90), dice.below(10));
+            let (text, label) = match line {
+                0 => (format!("{} TRADING SDN BHD", dice.one_of(&["INDAH", "UNIHAKKA", "GARDENIA"])), "company"),
+                1 => (format!("NO.{}, JALAN SAGU {}, JOHOR", 1 + dice.below(99), 1 + dice.below(30)), "address"),
+                2 => (format!("DATE: {}/12/2018", 1 + dice.below(28)), "date"),
+                3 => (format!("TOTAL \"RM\" {amount}"), "total"),
+                _ => (format!("{} {amount}", dice.one_of(&["GIFT", "BREAD", "PEN"])), "other"),
+            };
+            let top = 4 + line * 10;
+            // A box of no width, as some are.
+            let right = if number == 1 && line == 4 { 5 } else { 20 + dice.below(27) };
+            let place = [5, top, right, top + 8].map(|corner| corner.to_string());
+            let mut row = vec![id.clone(), line.to_string()];
+            row.extend(place);
+            row.extend([text, label.to_owned(), split.to_owned()]);
+            lines.rows.push(row);
+        }
+    }
+    files.push(("data/receipts_sroie/receipts.csv".to_owned(), receipts.to_text().into_bytes()));
+    (lines, files)
+}
+
+/// Recordings as in FSDD: a digit is the pitch of a tone, a speaker its loudness.
+pub fn spoken_digits(rows: usize, seed: u64) -> (Csv, Vec<File>) {
+    const SPEAKERS: [&str; 6] = ["george", "jackson", "lucas", "nicolas", "theo", "yweweler"];
+    let mut dice = Dice::new(seed);
+    let header = ["path", "digit", "speaker", "idx", "seconds", "split"].map(str::to_owned).to_vec();
+    let mut recordings = Csv { header, rows: Vec::new() };
+    let mut files = Vec::new();
+    for row in 0..rows {
+        let (digit, speaker, index) = (row % 3, SPEAKERS[row / 3 % SPEAKERS.len()], row / 18);
+        let samples = 900 + dice.below(1500);
+        let step = std::f32::consts::TAU * (300.0 + 500.0 * digit as f32) / 8000.0;
+        let loud = 0.2 + 0.1 * (row / 3 % SPEAKERS.len()) as f32;
+        let tone = (0..samples).map(|at| loud * (at as f32 * step).sin()).collect();
+        let path = format!("recordings/{digit}_{speaker}_{index}.wav");
+        let sound = Sound { sample_rate_hz: 8000, samples: tone };
+        files.push((format!("data/fsdd/{path}"), encode_wav(&sound).unwrap()));
+        let seconds = format!("{:.4}", samples as f64 / 8000.0);
+        let split = SPLIT[(row / 3 + row) % SPLIT.len()];
+        recordings.rows.push(
+            [&path, &digit.to_string(), speaker, &index.to_string(), &seconds, split]
+                .map(|cell| (*cell).to_owned())
+                .to_vec(),
+        );
+    }
+    (recordings, files)
+}
+
+/// Questions as in Banking77: three intents, some cells with newlines and quotes.
+pub fn banking77(rows: usize, seed: u64) -> Csv {
+    let mut dice = Dice::new(seed);
+    let header = ["id", "text", "category", "split"].map(str::to_owned).to_vec();
+    let ask = |row: usize| {
+        let (intent, asks) = [
+            ("card_arrival", ["where is my card", "my card has not come", "how long does a \"new\" card take"]),
+            ("exchange_rate", ["what is the rate for euros", "the exchange rate was wrong", "which rate, please?"]),
+            ("top_up_failed", ["my top up failed", "topping up\ndoes not work", "why was my top up refused"]),
+        ][row % 3];
+        let text = format!("{}{}", dice.one_of(&["", "hello, ", "please: "]), dice.one_of(&asks));
+        vec![format!("train-{row:05}"), text, intent.to_owned(), SPLIT[(row / 3 + row) % SPLIT.len()].to_owned()]
+    };
+    Csv { header, rows: (0..rows).map(ask).collect() }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's own helpers fail as the test does")]
 
 mod architecture;
+mod bayes;
 mod command_line;
 mod contracts;
 mod cuda;

@@ -11,7 +11,7 @@ use engine_table::{Cancel, Files, Registry, Table};
 use polars::prelude::DataFrame;
 use tempfile::TempDir;
 
-use crate::look_alike::{self, Csv};
+use crate::look_alike::{self, Csv, File};
 
 /// A pipeline and its data in a temporary folder.
 pub struct Project {
@@ -19,6 +19,8 @@ pub struct Project {
     registry: Registry,
     /// Where the data stand, below the folder.
     data_file: &'static str,
+    /// What else stands in the folder.
+    files: Vec<File>,
     /// The pipeline's text; written to the folder before it is read.
     pub text: String,
     /// The pipeline's data; written to the folder before they are read.
@@ -29,7 +31,14 @@ impl Project {
     fn new(text: &str, data_file: &'static str, data: Csv) -> Project {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join(data_file).parent().unwrap()).unwrap();
-        Project { folder, registry: fuseline_tests::registry(), data_file, text: text.to_owned(), data }
+        Project {
+            folder,
+            registry: fuseline_tests::registry(),
+            data_file,
+            files: Vec::new(),
+            text: text.to_owned(),
+            data,
+        }
     }
 
     /// `pipelines/loans.yaml` on its first `rows` loans, trained for a few epochs only.
@@ -59,9 +68,67 @@ impl Project {
         project
     }
 
-    /// A pipeline of a test's own over the first `rows` loans of the quickstart.
+    /// A pipeline of a test's own over the first `rows` loans of `pipelines/loans.yaml`.
     pub fn of_loans(text: &str, rows: usize) -> Project {
-        Project::new(text, "quickstart/loans.csv", look_alike::loans(rows))
+        Project::new(text, "loans/loans.csv", look_alike::loans(rows))
+    }
+
+    /// `pipelines/receipts.yaml` on look-alike data, with narrow encoders trained for one epoch only.
+    pub fn receipts(rows: usize) -> Project {
+        let text = include_str!("../../pipelines/receipts.yaml");
+        let (data, files) = look_alike::receipts(rows, 13);
+        let mut project = Project::new(text, "data/receipts_sroie/lines.csv", data);
+        project.files = files;
+        project.replace("epochs: 10", "epochs: 1");
+        project.replace("max_length: 48", "max_length: 8");
+        project.replace("width: 64, layers: 2, heads: 4", "width: 8, layers: 1, heads: 2");
+        project.replace("channels: [16, 32]", "channels: [2, 2]");
+        project
+    }
+
+    /// `pipelines/spoken-digits.yaml` on look-alike data, with a narrow encoder trained for one epoch only.
+    pub fn spoken_digits(rows: usize) -> Project {
+        Project::of_sounds(include_str!("../../pipelines/spoken-digits.yaml"), rows, "epochs: 30")
+    }
+
+    /// `pipelines/unseen-speakers.yaml` on look-alike data, with a narrow encoder trained for one epoch only.
+    pub fn unseen_speakers(rows: usize) -> Project {
+        Project::of_sounds(include_str!("../../pipelines/unseen-speakers.yaml"), rows, "epochs: 20")
+    }
+
+    fn of_sounds(text: &str, rows: usize, epochs: &str) -> Project {
+        let (data, files) = look_alike::spoken_digits(rows, 14);
+        let mut project = Project::new(text, "data/fsdd/recordings.csv", data);
+        project.files = files;
+        project.replace(epochs, "epochs: 1");
+        project.replace("channels: [16, 32, 64]", "channels: [2, 2]");
+        project.replace("seconds: 0.8", "seconds: 0.2");
+        project
+    }
+
+    /// `pipelines/banking77.yaml` on look-alike data, with a narrow encoder trained for one epoch only.
+    pub fn banking77(rows: usize) -> Project {
+        let text = include_str!("../../pipelines/banking77.yaml");
+        let mut project = Project::new(text, "data/banking77/banking77.csv", look_alike::banking77(rows, 15));
+        project.replace("epochs: 40", "epochs: 1");
+        project.replace("width: 256, hidden: [256]", "width: 8, hidden: [8]");
+        project
+    }
+
+    /// `pipelines/quickstart.yaml` on its first `rows` claims, with narrow encoders trained for one epoch only.
+    pub fn quickstart(rows: usize) -> Project {
+        let mut project = Project::of_text(include_str!("../../pipelines/quickstart.yaml"));
+        project.replace("rows: 14000", &format!("rows: {rows}"));
+        project.replace("epochs: 12", "epochs: 1");
+        project.replace("width: 32}, in: words", "width: 4}, in: words");
+        project.replace("channels: [8, 16]", "channels: [2, 2]");
+        project.replace("hidden: 32, width: 32", "hidden: 4, width: 4");
+        project
+    }
+
+    /// `pipelines/quickstart.yaml` as it is.
+    pub fn whole_quickstart() -> Project {
+        Project::of_text(include_str!("../../pipelines/quickstart.yaml"))
     }
 
     /// A pipeline of a test's own, without data.
@@ -79,6 +146,14 @@ impl Project {
         let file = self.path().join("pipeline.yaml");
         std::fs::write(&file, &self.text).unwrap();
         std::fs::write(self.path().join(self.data_file), self.data.to_text()).unwrap();
+        for (name, content) in &self.files {
+            let path = self.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            // What is there stays as it is: a written file is read again.
+            if !path.exists() {
+                std::fs::write(path, content).unwrap();
+            }
+        }
         file
     }
 
