@@ -19,7 +19,7 @@ pub const PIPELINE: &str = r#"fuseline: 1
 name: tuning
 seed: 1
 nodes:
-  loans: {uses: ingest.csv, with: {path: quickstart/loans.csv, roles: {loan_id: key, default: target}}}
+  loans: {uses: ingest.csv, with: {path: loans/loans.csv, roles: {loan_id: key, default: target}}}
   split: {uses: split.random, with: {shares: {train: 0.6, validation: 0.2, test: 0.2}}, in: loans}
   filled: {uses: clean.impute, with: {columns: [employment_years], strategy: median}, in: split}
   scaled: {uses: encode.standardize, with: {columns: [age, income, amount, employment_years]}, in: filled}
