@@ -160,13 +160,23 @@ fn slot(hash: u64, cuts: &[u64]) -> usize {
     cuts.iter().filter(|cut| hash >= **cut).count()
 }
 
+/// What a share is a share of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ShareOf {
+    /// The range of hashes: a part has its share in the mean, and no row moves another.
+    Hashes,
+    /// The different cells that are hashed: parts differ by one at most, however few there are. Without it a few groups
+    /// would be dealt unevenly, some folds getting none.
+    Cells,
+}
+
 /// Where the hashes of rows are cut.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cuts {
     assigner: Assigner,
     /// The seed of the hashes.
     seed: u64,
-    /// Cuts at even shares, for rows of no known class.
+    /// The cuts for rows of no known class.
     even: Vec<u64>,
     /// The cuts of each class, if it is stratified.
     strata: Vec<Stratum>,
@@ -181,10 +191,11 @@ struct Stratum {
 
 impl Cuts {
     /// Learns the cuts between slots whose upper ends are `ends`: ascending shares, the last slot's end 1 left out.
-    /// `purpose` keeps independent choices over the same rows apart.
+    /// `of` says what they are shares of where nothing is stratified; `purpose` keeps independent choices over the same rows apart.
     pub(super) fn learn(
         by: By<'_>,
         ends: &[f64],
+        of: ShareOf,
         purpose: &str,
         train: TrainRows<'_>,
         context: &Context,
@@ -206,7 +217,15 @@ impl Cuts {
                 strata.push(Stratum { class, cuts: ends.iter().map(|end| cut(&hashes, *end)).collect() });
             }
         }
-        let even = ends.iter().map(|end| (end * RANGE as f64) as u64).collect();
+        let even = match of {
+            ShareOf::Hashes => ends.iter().map(|end| (end * RANGE as f64) as u64).collect(),
+            ShareOf::Cells => {
+                let mut hashes = assigner.hashes(train.frame(), seed)?;
+                hashes.sort_unstable();
+                hashes.dedup();
+                ends.iter().map(|end| cut(&hashes, *end)).collect()
+            }
+        };
         Ok(Cuts { assigner, seed, even, strata })
     }
 

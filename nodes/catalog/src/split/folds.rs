@@ -1,12 +1,12 @@
 //! `split.folds`: one of several folds is scored, the others are learnt from.
 
-use engine_core::{Part, Serving};
+use engine_core::{Part, Role, Serving};
 use engine_table::{Change, Context, Describe, FitApply, NodeError, OPTION_INVALID, Problem, TableType, TrainRows};
 use polars::prelude::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::assignment::{self, Assigner, By, Cuts};
+use super::assignment::{self, Assigner, By, Cuts, ShareOf};
 use crate::place;
 
 /// Deals rows into folds; one fold is test, the others are train. With a share of `test` rows kept out of the folds, one
@@ -16,7 +16,8 @@ use crate::place;
 /// every fold in turn, so every row is scored once.
 ///
 /// A row's fold is decided by a hash of the pipeline's seed and the cells that name the row, as in
-/// `split.random`: inserted rows move no other, or within strata hardly one.
+/// `split.random`: inserted rows move no other, or within strata hardly one. Groups are dealt evenly, so that as many folds as
+/// groups hold one each; a new group may move others into the next fold.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FoldsOptions {
@@ -46,7 +47,7 @@ pub struct FoldsOptions {
     #[serde(default)]
     pub stratify: Option<String>,
 
-    /// The column whose equal cells mark rows that must stay together.
+    /// The column whose equal cells mark rows that must stay together; by default the one with the role `group`.
     #[serde(default)]
     pub group: Option<String>,
 
@@ -78,7 +79,7 @@ pub struct Folds {
 
 impl Describe for Folds {
     const KIND: &'static str = "split.folds";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const SERVING: Serving = Serving::Skip;
     const RANDOM: bool = true;
     const EXAMPLE: &'static str = r"fuseline: 1
@@ -125,11 +126,14 @@ impl FitApply for Folds {
     fn fit(&self, train: TrainRows<'_>, context: &Context) -> Result<FoldCuts, NodeError> {
         let folds = self.options.folds;
         let ends: Vec<f64> = (1..folds).map(|fold| f64::from(fold) / f64::from(folds)).collect();
+        let by_group = self.options.group.is_some() || train.columns().iter().any(|column| column.role == Role::Group);
+        let of = if by_group { ShareOf::Cells } else { ShareOf::Hashes };
+        let learn = |ends: &[f64], purpose: &str| Cuts::learn(self.by(), ends, of, purpose, train, context);
         Ok(FoldCuts {
-            folds: Cuts::learn(self.by(), &ends, "split.folds", train, context)?,
+            folds: learn(&ends, "split.folds")?,
             // Independent of the folds, so that a row is validation in every fold it is not scored in, or in none.
-            validation: Cuts::learn(self.by(), &[self.options.validation], "split.folds.validation", train, context)?,
-            test: Cuts::learn(self.by(), &[self.options.test], "split.folds.test", train, context)?,
+            validation: learn(&[self.options.validation], "split.folds.validation")?,
+            test: learn(&[self.options.test], "split.folds.test")?,
         })
     }
 
@@ -191,6 +195,29 @@ mod tests {
             assert_eq!(folds.iter().filter(|parts| parts[row] == "test").count(), 1, "row {row}");
             assert_eq!(folds.iter().filter(|parts| parts[row] == "train").count(), 4, "row {row}");
         }
+    }
+
+    #[test]
+    fn as_many_folds_as_groups_hold_one_group_each() {
+        let column = ColumnType::new("speaker", LogicalType::Category).with_role(Role::Group);
+        let speakers = ["george", "jackson", "lucas", "nicolas", "theo", "yweweler"];
+        let frame = df!["speaker" => speakers.iter().cycle().take(60).copied().collect::<Vec<_>>()].unwrap();
+        let mut tested = Vec::new();
+        for fold in 0..6 {
+            let options = serde_json::json!({"folds": 6, "fold": fold, "validation": 0.2});
+            let kind = Folds::new(serde_json::from_value(options).unwrap()).ok().unwrap();
+            let columns = [column.clone()];
+            let cuts = kind.fit(TrainRows::admit(&frame, &columns), &Context::quiet()).unwrap();
+            let parts = kind.apply(&cuts, &frame).unwrap();
+            let test = parts.column("split").unwrap().str().unwrap().iter().zip(speakers.iter().cycle());
+            let mut of_fold: Vec<&str> = test.filter(|(part, _)| *part == Some("test")).map(|(_, name)| *name).collect();
+            of_fold.sort_unstable();
+            of_fold.dedup();
+            assert_eq!(of_fold.len(), 1, "fold {fold}");
+            tested.extend(of_fold);
+        }
+        tested.sort_unstable();
+        assert_eq!(tested, speakers);
     }
 
     #[test]
