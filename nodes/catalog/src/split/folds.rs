@@ -210,7 +210,8 @@ mod tests {
             let cuts = kind.fit(TrainRows::admit(&frame, &columns), &Context::quiet()).unwrap();
             let parts = kind.apply(&cuts, &frame).unwrap();
             let test = parts.column("split").unwrap().str().unwrap().iter().zip(speakers.iter().cycle());
-            let mut of_fold: Vec<&str> = test.filter(|(part, _)| *part == Some("test")).map(|(_, name)| *name).collect();
+            let mut of_fold: Vec<&str> =
+                test.filter(|(part, _)| *part == Some("test")).map(|(_, name)| *name).collect();
             of_fold.sort_unstable();
             of_fold.dedup();
             assert_eq!(of_fold.len(), 1, "fold {fold}");

@@ -6,7 +6,7 @@ use polars::prelude::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::assignment::{self, Assigner, By, Cuts, Shares};
+use super::assignment::{self, Assigner, By, Cuts, ShareOf, Shares};
 
 /// Parts rows into train, validation and test at random, so that rows keep their part when others come and go.
 ///
@@ -91,7 +91,7 @@ impl FitApply for Random {
     fn fit(&self, train: TrainRows<'_>, context: &Context) -> Result<Cuts, NodeError> {
         let Shares { validation, test, .. } = self.options.shares;
         // Test comes first in the order of hashes: another share of validation then moves no test row.
-        Cuts::learn(self.by(), &[test, test + validation], "split.random", train, context)
+        Cuts::learn(self.by(), &[test, test + validation], ShareOf::Hashes, "split.random", train, context)
     }
 
     fn apply(&self, cuts: &Cuts, rows: &DataFrame) -> Result<DataFrame, NodeError> {
