@@ -89,7 +89,7 @@ pub enum Numbering {
     /// A vocabulary learnt from the train rows.
     Vocabulary(Vocabulary),
     /// A tokeniser's file.
-    File(TokenizerFile),
+    File(Box<TokenizerFile>),
 }
 
 /// The content of a tokeniser's file, read as a tokeniser when it is first used.
@@ -220,7 +220,7 @@ impl Tokenize {
         let content = std::fs::read_to_string(path.as_path()).map_err(|error| unreadable(error.to_string()))?;
         let file = TokenizerFile { content, tokenizer: OnceLock::new() };
         file.tokenizer(self.options.max_length as usize).map_err(unreadable)?;
-        Ok(Numbering::File(file))
+        Ok(Numbering::File(Box::new(file)))
     }
 
     fn tokens(&self, numbering: &Numbering, rows: &DataFrame) -> Result<Column, NodeError> {

@@ -392,6 +392,7 @@ fn key_in_words(rows: &DataFrame, on: &[String], row: usize) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::slice::from_ref;
 
     use engine_table::{PortInput, RowSet};
     use polars::prelude::df;
@@ -467,11 +468,11 @@ mod tests {
         assert_eq!(check(on(), &[("id", Float, f)], &[("id", Float, f), ("a", Int, f)]), "column.type");
         assert_eq!(check(on(), &[("ids", Int, f)], &[id.clone(), ("a", Int, f)]), "column.unknown");
         assert_eq!(check(on(), &[id.clone(), ("a", Int, f)], &[id.clone(), ("a", Int, f)]), "column.exists");
-        assert_eq!(check(on(), &[id.clone()], &[id.clone()]), "option.invalid");
+        assert_eq!(check(on(), from_ref(&id), from_ref(&id)), "option.invalid");
         let tokens = ("t", Tokens(engine_core::Size::Known(3)), f);
-        assert_eq!(check(on(), &[id.clone()], &[id.clone(), tokens]), "column.type");
+        assert_eq!(check(on(), from_ref(&id), &[id.clone(), tokens]), "column.type");
         let named = json!({"on": "id", "columns": ["id", "b"]});
-        assert_eq!(check(named, &[id.clone()], &[id, ("a", Int, f)]), "option.invalid column.unknown");
+        assert_eq!(check(named, from_ref(&id), &[id.clone(), ("a", Int, f)]), "option.invalid column.unknown");
     }
 
     fn function(options: Value, right: DataFrame) -> Result<Box<dyn RowFunction>, NodeError> {

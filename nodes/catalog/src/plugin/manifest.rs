@@ -330,7 +330,8 @@ fn option_that_names(name: &str, options: &Map<String, Value>) -> Result<(), (St
         return Err((format!("there is no option `{name}`"), Some(help)));
     };
     let is_text = |schema: &Value| schema["type"] == "string";
-    if !is_text(property) && !(property["type"] == "array" && is_text(&property["items"])) {
+    let is_list = property["type"] == "array" && is_text(&property["items"]);
+    if !is_text(property) && !is_list {
         let help =
             format!("write `{name}: {{type: string}}`, or `{{type: array, items: {{type: string}}}}` for several");
         return Err((format!("the option `{name}` is neither a text nor a list of texts"), Some(help)));

@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(written(r#"{"classes": ["yes"]}"#, model_type()), [prediction, confidence, probability]);
         let number = ModelType { prediction: Prediction::Value, ..model_type() };
         let price = ("price".to_owned(), LogicalType::Float);
-        assert_eq!(written(r#"{"as": "price"}"#, number.clone()), [price.clone()]);
+        assert_eq!(written(r#"{"as": "price"}"#, number.clone()), std::slice::from_ref(&price));
         let may_lack = ModelType { may_lack_evidence: true, ..number };
         assert_eq!(written(r#"{"as": "price"}"#, may_lack), [price, ("no_evidence".to_owned(), LogicalType::Bool)]);
     }

@@ -72,11 +72,11 @@ impl Normal {
 /// The table row of a claim. Age and years say nothing of fraud.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TableRow {
-    /// The place of the channel in [`CHANNELS`].
+    /// The place of the channel among the four.
     pub channel: usize,
-    /// See [`AMOUNT`].
+    /// The amount claimed.
     pub amount: f64,
-    /// See [`DAYS`].
+    /// Days from the damage to the claim.
     pub days_to_report: f64,
     /// From 18 to 80.
     pub age: i64,
